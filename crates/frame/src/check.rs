@@ -238,3 +238,13 @@ fn scan_in_bounds(scan: &ArchivedScan) -> bool {
     let last = u64::from(scan.tag_first.to_native()) + count as u64;
     count > 0 && last <= u64::from(u32::MAX) && (scan.qualities.is_empty() || scan.qualities.len() == count)
 }
+
+/// Makes a frame's checksum match its bytes again, for fuzzing and for tools that mend what they
+/// know to be damaged. Says nothing about the rest of the frame.
+///
+/// # Panics
+/// If `frame` is shorter than a header.
+pub fn mend_checksum(frame: &mut [u8]) {
+    let crc = header::checksum(frame);
+    frame[header::AT_CRC..header::AT_CRC + 4].copy_from_slice(&crc.to_le_bytes());
+}

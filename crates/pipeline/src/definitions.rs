@@ -1,0 +1,307 @@
+//! What the numbers in frames mean: sources, tags and texts of one log.
+//!
+//! Numbers are given once and never again, also after a restart: the definitions stand in the log
+//! before the first frame that uses them, and at the head of every segment.
+
+use frame::{Builder, EncodeError, SourceRecord, Sources, TagRecord, Tags, TextRecord, Texts};
+use model::{ProducerId, Refused, Sequence, SourceId, TagDeclaration, TagId, TagPath, TextId, ValueKind, limits};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Definitions that go into one frame; bounds its length (512-byte paths, 1 KiB texts).
+const PER_FRAME: usize = 256;
+
+/// One tag as readers see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TagInfo {
+    /// Its number in this log.
+    pub id: TagId,
+    /// Its source's number in this log.
+    pub source: SourceId,
+    /// What its values are.
+    pub kind: ValueKind,
+    /// Its path.
+    pub path: TagPath,
+    /// Engineering unit; empty where there is none.
+    pub unit: String,
+    /// Normal range, low and high.
+    pub range: Option<[f64; 2]>,
+}
+
+/// Sources, tags and texts of one log.
+#[derive(Default)]
+pub struct Definitions {
+    sources: Vec<Arc<str>>,
+    source_ids: HashMap<Arc<str>, SourceId>,
+    tags: Vec<Arc<TagInfo>>,
+    tag_ids: HashMap<TagPath, TagId>,
+    texts: Vec<Arc<str>>,
+    text_ids: HashMap<Arc<str>, TextId>,
+    unsaved: Unsaved,
+}
+
+#[derive(Default)]
+struct Unsaved {
+    sources: Vec<SourceId>,
+    tags: Vec<TagId>,
+    texts: Vec<TextId>,
+}
+
+impl Definitions {
+    /// The number of a source, given now if it is new.
+    pub fn source(&mut self, name: &str) -> SourceId {
+        if let Some(id) = self.source_ids.get(name) {
+            return *id;
+        }
+        let id = SourceId(self.sources.len() as u32);
+        self.put_source(id, name);
+        self.unsaved.sources.push(id);
+        id
+    }
+
+    /// A source's number, if it has one.
+    #[must_use]
+    pub fn find_source(&self, name: &str) -> Option<SourceId> {
+        self.source_ids.get(name).copied()
+    }
+
+    /// A source's name; empty where the number means nothing.
+    #[must_use]
+    pub fn source_name(&self, id: SourceId) -> &str {
+        self.sources.get(id.0 as usize).map_or("", |name| name)
+    }
+
+    /// All sources by number.
+    #[must_use]
+    pub fn sources(&self) -> &[Arc<str>] {
+        &self.sources
+    }
+
+    /// Numbers of tags, given now where they are new, in the order of the declarations. A tag that
+    /// is there keeps its number; its unit, range and source are brought up to date. A tag whose
+    /// kind changed gets a new number, because its stored bits mean something else.
+    ///
+    /// # Errors
+    /// [`Refused::Limit`] above [`limits::TAGS_MAX`]; nothing is then declared.
+    pub fn declare(&mut self, source: SourceId, tags: &[TagDeclaration]) -> Result<Vec<TagId>, Refused> {
+        let new = tags.iter().filter(|t| self.find(&t.path).is_none_or(|known| known.kind != t.kind)).count();
+        if self.tags.len() + new > limits::TAGS_MAX as usize {
+            return Err(Refused::Limit);
+        }
+        Ok(tags.iter().map(|tag| self.declare_one(source, tag)).collect())
+    }
+
+    fn declare_one(&mut self, source: SourceId, tag: &TagDeclaration) -> TagId {
+        let known = self.find(&tag.path).filter(|known| known.kind == tag.kind);
+        let id = known.map_or(TagId(self.tags.len() as u32), |known| known.id);
+        let info =
+            TagInfo { id, source, kind: tag.kind, path: tag.path.clone(), unit: tag.unit.clone(), range: tag.range };
+        if known.is_none_or(|known| **known != info) {
+            self.put_tag(info);
+            self.unsaved.tags.push(id);
+        }
+        id
+    }
+
+    /// A tag by its path.
+    #[must_use]
+    pub fn find(&self, path: &TagPath) -> Option<&Arc<TagInfo>> {
+        self.tag_ids.get(path).and_then(|id| self.tag(*id))
+    }
+
+    /// A tag by its number.
+    #[must_use]
+    pub fn tag(&self, id: TagId) -> Option<&Arc<TagInfo>> {
+        self.tags.get(id.0 as usize)
+    }
+
+    /// All tags by number. A number that a path no longer uses (its kind changed) is still there.
+    #[must_use]
+    pub fn tags(&self) -> &[Arc<TagInfo>] {
+        &self.tags
+    }
+
+    /// Whether every tag of a run belongs to the source.
+    #[must_use]
+    pub fn owns_run(&self, source: SourceId, first: TagId, count: usize) -> bool {
+        let from = first.0 as usize;
+        self.tags.get(from..from + count).is_some_and(|run| run.iter().all(|tag| tag.source == source))
+    }
+
+    /// The number of a text, given now if it is new.
+    ///
+    /// # Errors
+    /// [`Refused::Limit`] above [`limits::TEXTS_MAX`] or for a text over [`limits::TEXT_BYTES_MAX`].
+    pub fn text(&mut self, text: &str) -> Result<TextId, Refused> {
+        if let Some(id) = self.text_ids.get(text) {
+            return Ok(*id);
+        }
+        if self.texts.len() >= limits::TEXTS_MAX as usize || text.len() > limits::TEXT_BYTES_MAX {
+            return Err(Refused::Limit);
+        }
+        let id = TextId(self.texts.len() as u32);
+        self.put_text(id, text);
+        self.unsaved.texts.push(id);
+        Ok(id)
+    }
+
+    /// All texts by number.
+    #[must_use]
+    pub fn texts(&self) -> &[Arc<str>] {
+        &self.texts
+    }
+
+    /// Whether there are definitions that no log frame holds yet.
+    #[must_use]
+    pub fn has_unsaved(&self) -> bool {
+        !(self.unsaved.sources.is_empty() && self.unsaved.tags.is_empty() && self.unsaved.texts.is_empty())
+    }
+
+    /// Writes the definitions that the log does not hold yet.
+    ///
+    /// # Errors
+    /// [`EncodeError`]: cannot happen within the limits; they stay unsaved.
+    pub fn encode_unsaved(&self, to: &mut Builder) -> Result<(), EncodeError> {
+        let tags: Vec<&TagInfo> = self.unsaved.tags.iter().filter_map(|id| self.tag(*id).map(Arc::as_ref)).collect();
+        self.encode(to, &self.unsaved.sources, &tags, &self.unsaved.texts)
+    }
+
+    /// The log holds everything that was unsaved.
+    pub fn mark_saved(&mut self) {
+        self.unsaved = Unsaved::default();
+    }
+
+    /// Writes all definitions: the head of a segment.
+    ///
+    /// # Errors
+    /// [`EncodeError`]: cannot happen within the limits.
+    pub fn encode_all(&self, to: &mut Builder) -> Result<(), EncodeError> {
+        let sources: Vec<SourceId> = (0..self.sources.len() as u32).map(SourceId).collect();
+        let tags: Vec<&TagInfo> = self.tags.iter().map(Arc::as_ref).collect();
+        let texts: Vec<TextId> = (0..self.texts.len() as u32).map(TextId).collect();
+        self.encode(to, &sources, &tags, &texts)
+    }
+
+    fn encode(
+        &self,
+        to: &mut Builder,
+        sources: &[SourceId],
+        tags: &[&TagInfo],
+        texts: &[TextId],
+    ) -> Result<(), EncodeError> {
+        let none = Sequence(0);
+        for part in sources.chunks(PER_FRAME) {
+            let record = |id: &SourceId| SourceRecord { id: id.0, name: self.source_name(*id).to_owned() };
+            to.sources(ProducerId::SELF, none, &Sources { sources: part.iter().map(record).collect() })?;
+        }
+        for part in tags.chunks(PER_FRAME) {
+            to.tags(ProducerId::SELF, none, &Tags { tags: part.iter().map(|tag| record(tag)).collect() })?;
+        }
+        for part in texts.chunks(PER_FRAME) {
+            let record = |id: &TextId| TextRecord { id: id.0, text: self.texts[id.0 as usize].to_string() };
+            to.texts(ProducerId::SELF, none, &Texts { texts: part.iter().map(record).collect() })?;
+        }
+        Ok(())
+    }
+
+    /// Takes in a source that the log holds.
+    pub fn put_source(&mut self, id: SourceId, name: &str) {
+        let name: Arc<str> = name.into();
+        fill(&mut self.sources, id.0, || "".into());
+        self.sources[id.0 as usize] = Arc::clone(&name);
+        self.source_ids.insert(name, id);
+    }
+
+    /// Takes in a tag that the log holds. A number far beyond the others is refused: it can only be
+    /// damage, and would cost its own size in memory.
+    pub fn put_tag(&mut self, info: TagInfo) {
+        if info.id.0 >= limits::TAGS_MAX {
+            return;
+        }
+        fill(&mut self.tags, info.id.0, || Arc::new(nobody()));
+        self.tag_ids.insert(info.path.clone(), info.id);
+        let at = info.id.0 as usize;
+        self.tags[at] = Arc::new(info);
+    }
+
+    /// Takes in a text that the log holds.
+    pub fn put_text(&mut self, id: TextId, text: &str) {
+        if id.0 >= limits::TEXTS_MAX {
+            return;
+        }
+        let text: Arc<str> = text.into();
+        fill(&mut self.texts, id.0, || "".into());
+        self.texts[id.0 as usize] = Arc::clone(&text);
+        self.text_ids.insert(text, id);
+    }
+}
+
+/// Makes the list long enough for an index.
+fn fill<T>(list: &mut Vec<T>, index: u32, with: impl FnMut() -> T) {
+    let wanted = index as usize + 1;
+    if list.len() < wanted {
+        list.resize_with(wanted, with);
+    }
+}
+
+/// What stands where a number was given and its definition is lost to rot: a tag of no source.
+fn nobody() -> TagInfo {
+    let path = TagPath::new("lost/definition").unwrap_or_else(|_| unreachable!("a valid path"));
+    let source = SourceId(u32::MAX);
+    TagInfo { id: TagId(u32::MAX), source, kind: ValueKind::F64, path, unit: String::new(), range: None }
+}
+
+fn record(tag: &TagInfo) -> TagRecord {
+    TagRecord {
+        id: tag.id.0,
+        source: tag.source.0,
+        kind: tag.kind as u8,
+        path: tag.path.to_string(),
+        unit: tag.unit.clone(),
+        range: tag.range.unwrap_or([f64::NAN, f64::NAN]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn tag(path: &str, kind: ValueKind) -> TagDeclaration {
+        TagDeclaration {
+            path: TagPath::new(path).expect("valid"),
+            kind,
+            unit: "bar".into(),
+            range: Some([0.0, 10.0]),
+            deadband: 0.0,
+            heartbeat_ns: 0,
+        }
+    }
+
+    #[test]
+    fn numbers_are_given_once_and_consecutively() {
+        let mut all = Definitions::default();
+        let source = all.source("press1");
+        let first = all.declare(source, &[tag("a/b", ValueKind::F64), tag("a/c", ValueKind::Bool)]).expect("room");
+        assert_eq!(first, [TagId(0), TagId(1)]);
+        let again = all.declare(source, &[tag("a/c", ValueKind::Bool), tag("a/d", ValueKind::I64)]).expect("room");
+        assert_eq!(again, [TagId(1), TagId(2)]);
+        let other_kind = all.declare(source, &[tag("a/c", ValueKind::F64)]).expect("room");
+        assert_eq!(other_kind, [TagId(3)], "bits of another kind need another number");
+        assert!(all.owns_run(source, TagId(0), 4) && !all.owns_run(source, TagId(2), 3));
+    }
+
+    #[test]
+    fn what_is_encoded_reads_back() {
+        let mut all = Definitions::default();
+        let source = all.source("press1");
+        all.declare(source, &[tag("a/b", ValueKind::F64)]).expect("room");
+        all.text("Curing").expect("room");
+        let mut bytes = Builder::new();
+        all.encode_unsaved(&mut bytes).expect("small");
+        all.mark_saved();
+        assert!(!all.has_unsaved());
+        let mut whole = Builder::new();
+        all.encode_all(&mut whole).expect("small");
+        assert_eq!(bytes.bytes(), whole.bytes());
+    }
+}

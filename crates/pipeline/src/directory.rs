@@ -1,0 +1,174 @@
+//! What other threads may see of a shard: published snapshots and lock-free cells.
+//!
+//! Invariant V1: readers never make the shard wait. Tables are published whole, behind an atomic
+//! pointer, at most once a duty cycle and only when they changed; values are seqlock cells; totals
+//! are single-writer counters.
+
+use crate::definitions::TagInfo;
+use arc_swap::ArcSwap;
+use model::{ShardId, SourceState, TagId, TagPath, TimestampNs};
+use ring::{Counter, Flag, LatestReader};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// The tags of one log.
+#[derive(Default)]
+pub struct TagTable {
+    /// By number; a number that no path uses any more is still there.
+    pub tags: Vec<Arc<TagInfo>>,
+    /// Names of the sources, by source number.
+    pub sources: Vec<Arc<str>>,
+    by_path: HashMap<TagPath, TagId>,
+}
+
+impl TagTable {
+    /// A table of these tags. Of two with one path the later number is the one in use.
+    #[must_use]
+    pub fn new(tags: Vec<Arc<TagInfo>>, sources: Vec<Arc<str>>) -> TagTable {
+        let by_path = tags.iter().filter(|tag| tag.id.0 != u32::MAX).map(|tag| (tag.path.clone(), tag.id)).collect();
+        TagTable { tags, sources, by_path }
+    }
+
+    /// The tag in use under a path.
+    #[must_use]
+    pub fn find(&self, path: &str) -> Option<&Arc<TagInfo>> {
+        self.by_path.get(path).and_then(|id| self.tags.get(id.0 as usize))
+    }
+
+    /// The tags in use.
+    pub fn in_use(&self) -> impl Iterator<Item = &Arc<TagInfo>> {
+        self.tags.iter().filter(|tag| self.by_path.get(&tag.path) == Some(&tag.id))
+    }
+
+    /// Name of a tag's source; empty where it is lost.
+    #[must_use]
+    pub fn source_name(&self, tag: &TagInfo) -> &str {
+        self.sources.get(tag.source.0 as usize).map_or("", |name| name)
+    }
+}
+
+/// How one source is, as last published.
+#[derive(Clone, Debug)]
+pub struct SourceStatus {
+    /// Configured name.
+    pub name: Arc<str>,
+    /// How it is.
+    pub state: SourceState,
+    /// Since when it is so.
+    pub since: TimestampNs,
+    /// When it last had data.
+    pub last_data: Option<TimestampNs>,
+    /// Its counters by name.
+    pub counters: BTreeMap<&'static str, u64>,
+}
+
+/// The log as last published.
+#[derive(Clone, Debug, Default)]
+pub struct LogStatus {
+    /// `good`, `full` or `failing`.
+    pub word: &'static str,
+    /// Why it is not good; empty otherwise.
+    pub reason: String,
+    /// Everything before this position is durable.
+    pub durable: u64,
+    /// Everything before this position was taken.
+    pub end: u64,
+    /// Segment files.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Completed syncs.
+    pub syncs: u64,
+}
+
+/// Totals of one shard since its start. Written by the shard only.
+#[derive(Default)]
+pub struct Totals {
+    /// Samples stored.
+    pub samples: Counter,
+    /// Frames stored.
+    pub frames: Counter,
+    /// Bytes given to the log.
+    pub bytes: Counter,
+    /// Readings within their deadband.
+    pub suppressed: Counter,
+    /// Frames that came again.
+    pub duplicates: Counter,
+    /// Samples refused or shed, all reasons; each is in a gap record too.
+    pub refused: Counter,
+    /// Gap records written.
+    pub gaps: Counter,
+}
+
+/// What other threads see of one shard.
+pub struct ShardView {
+    /// Which.
+    pub shard: ShardId,
+    /// Latest values by tag number.
+    pub latest: LatestReader,
+    /// Totals since the start.
+    pub totals: Totals,
+    /// Whether recovery is done and sources run.
+    pub ready: Flag,
+    tags: ArcSwap<TagTable>,
+    texts: ArcSwap<Vec<Arc<str>>>,
+    sources: ArcSwap<Vec<SourceStatus>>,
+    log: ArcSwap<LogStatus>,
+}
+
+impl ShardView {
+    /// A shard that has nothing to show yet.
+    #[must_use]
+    pub fn new(shard: ShardId, latest: LatestReader) -> ShardView {
+        ShardView {
+            shard,
+            latest,
+            totals: Totals::default(),
+            ready: Flag::default(),
+            tags: ArcSwap::default(),
+            texts: ArcSwap::default(),
+            sources: ArcSwap::default(),
+            log: ArcSwap::default(),
+        }
+    }
+
+    /// Its tags.
+    #[must_use]
+    pub fn tags(&self) -> Arc<TagTable> {
+        self.tags.load_full()
+    }
+
+    /// Its texts, by text number.
+    #[must_use]
+    pub fn texts(&self) -> Arc<Vec<Arc<str>>> {
+        self.texts.load_full()
+    }
+
+    /// Its sources.
+    #[must_use]
+    pub fn sources(&self) -> Arc<Vec<SourceStatus>> {
+        self.sources.load_full()
+    }
+
+    /// Its log.
+    #[must_use]
+    pub fn log(&self) -> Arc<LogStatus> {
+        self.log.load_full()
+    }
+
+    pub(crate) fn publish_tags(&self, table: TagTable) {
+        self.tags.store(Arc::new(table));
+    }
+
+    pub(crate) fn publish_texts(&self, texts: Vec<Arc<str>>) {
+        self.texts.store(Arc::new(texts));
+    }
+
+    pub(crate) fn publish_sources(&self, sources: Vec<SourceStatus>) {
+        self.sources.store(Arc::new(sources));
+    }
+
+    pub(crate) fn publish_log(&self, log: LogStatus) {
+        self.log.store(Arc::new(log));
+    }
+}

@@ -1,0 +1,75 @@
+//! How the sources of one shard are: states with reasons, counters.
+
+use crate::directory::SourceStatus;
+use model::{SourceId, SourceState, TimestampNs};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// States and counters of the sources that run now.
+#[derive(Default)]
+pub struct SourceBook {
+    known: Vec<(SourceId, SourceStatus)>,
+}
+
+impl SourceBook {
+    fn entry(&mut self, id: SourceId, name: &str, now: TimestampNs) -> &mut SourceStatus {
+        let at = match self.known.iter().position(|(known, _)| *known == id) {
+            Some(at) => at,
+            None => {
+                let state = SourceState::Starting { doing: "starting".into() };
+                let (name, counters) = (Arc::from(name), BTreeMap::new());
+                self.known.push((id, SourceStatus { name, state, since: now, last_data: None, counters }));
+                self.known.len() - 1
+            }
+        };
+        &mut self.known[at].1
+    }
+
+    /// Makes a source known.
+    pub fn open(&mut self, id: SourceId, name: &str, now: TimestampNs) {
+        self.entry(id, name, now);
+    }
+
+    /// Sets a state; answers whether the word changed (then it is worth a line in the log file).
+    pub fn set(&mut self, id: SourceId, name: &str, state: SourceState, now: TimestampNs) -> bool {
+        let known = self.entry(id, name, now);
+        let changed = known.state.word() != state.word();
+        if changed {
+            known.since = now;
+        }
+        known.state = state;
+        changed
+    }
+
+    /// Adds to a counter.
+    pub fn count(&mut self, id: SourceId, name: &str, counter: &'static str, by: u64, now: TimestampNs) {
+        *self.entry(id, name, now).counters.entry(counter).or_default() += by;
+    }
+
+    /// All sources with when each last had data.
+    #[must_use]
+    pub fn snapshot(&self, last_data: impl Fn(SourceId) -> Option<TimestampNs>) -> Vec<SourceStatus> {
+        let status =
+            |(id, known): &(SourceId, SourceStatus)| SourceStatus { last_data: last_data(*id), ..known.clone() };
+        self.known.iter().map(status).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_keeps_its_since_while_only_the_reason_changes() {
+        let mut book = SourceBook::default();
+        let id = SourceId(0);
+        book.open(id, "press1", TimestampNs(1));
+        assert!(book.set(id, "press1", SourceState::Down { reason: "no answer".into() }, TimestampNs(5)));
+        assert!(!book.set(id, "press1", SourceState::Down { reason: "refused".into() }, TimestampNs(9)));
+        book.count(id, "press1", "polls", 2, TimestampNs(9));
+        book.count(id, "press1", "polls", 3, TimestampNs(9));
+        let shown = book.snapshot(|_| None);
+        assert_eq!((shown[0].since, shown[0].state.reason()), (TimestampNs(5), "refused"));
+        assert_eq!(shown[0].counters["polls"], 5);
+    }
+}

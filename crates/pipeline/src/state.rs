@@ -1,0 +1,258 @@
+//! Everything that the pass knows, and how one frame changes it.
+//!
+//! Invariant S1: [`State::absorb`] is the only way in which a stored frame takes effect. It runs
+//! when a frame is stored and again, in the same order, when the log is recovered: what a query
+//! answers after a restart is what it would have answered before.
+
+use crate::deadband::Deadband;
+use crate::dedupe::ProducerTable;
+use crate::definitions::{Definitions, TagInfo};
+use crate::gaps::ShownGaps;
+use crate::rollup::Rollups;
+use crate::timeline::{Timeline, sample_time};
+use frame::{ArchivedTagRecord, Frame, SamplesView, ScanView, View};
+use model::{ProducerId, Quality, Sequence, SourceId, TagDeclaration, TagId, TagPath, TextId, TimestampNs, ValueKind};
+use ring::{Latest, LatestWriter};
+
+/// What the pass looks up for every sample: one small entry a tag, by number.
+#[derive(Clone, Copy)]
+struct TagState {
+    kind: ValueKind,
+    source: SourceId,
+}
+
+/// What one shard knows: definitions, dedupe, latest values, rollups, times and gaps.
+pub struct State {
+    /// What the numbers mean.
+    pub definitions: Definitions,
+    /// Last stored sequence of every producer.
+    pub producers: ProducerTable,
+    /// One-second windows.
+    pub rollups: Rollups,
+    /// Where sample times lie in the log.
+    pub timeline: Timeline,
+    /// Gaps that queries show.
+    pub gaps: ShownGaps,
+    latest: LatestWriter,
+    tags: Vec<TagState>,
+    deadbands: Vec<Deadband>,
+    last_data: Vec<TimestampNs>,
+    samples: u64,
+    recovering: bool,
+}
+
+impl State {
+    /// Nothing known yet; latest values go to this table.
+    #[must_use]
+    pub fn new(latest: LatestWriter) -> State {
+        State {
+            definitions: Definitions::default(),
+            producers: ProducerTable::default(),
+            rollups: Rollups::default(),
+            timeline: Timeline::default(),
+            gaps: ShownGaps::default(),
+            latest,
+            tags: Vec::new(),
+            deadbands: Vec::new(),
+            last_data: Vec::new(),
+            samples: 0,
+            recovering: true,
+        }
+    }
+
+    /// Recovery is over: from now on values are as fresh as they look.
+    pub fn go_live(&mut self) {
+        self.recovering = false;
+    }
+
+    /// Samples absorbed since the start, recovered ones not counted.
+    #[must_use]
+    pub const fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// When a source last had data. `None`: never.
+    #[must_use]
+    pub fn last_data(&self, source: SourceId) -> Option<TimestampNs> {
+        self.last_data.get(source.0 as usize).copied().filter(|at| at.0 != i64::MIN)
+    }
+
+    /// What is known of a tag now.
+    #[must_use]
+    pub fn latest(&self, tag: TagId) -> Option<Latest> {
+        self.latest.read(tag.0)
+    }
+
+    /// The deadband of a tag.
+    #[must_use]
+    pub fn deadband(&self, tag: TagId) -> Deadband {
+        self.deadbands.get(tag.0 as usize).copied().unwrap_or_default()
+    }
+
+    /// A reading of this tag was stored.
+    pub fn deadband_stored(&mut self, tag: TagId, at: TimestampNs, value: Option<f64>, quality: Quality) {
+        if let Some(band) = self.deadbands.get_mut(tag.0 as usize) {
+            band.stored(at, value, quality);
+        }
+    }
+
+    /// A reading of this tag came and was within its deadband.
+    pub fn seen(&self, tag: TagId, at: TimestampNs) {
+        self.latest.touch(tag.0, at.0);
+    }
+
+    /// The kind of a tag, if it is known.
+    #[must_use]
+    pub fn kind(&self, tag: TagId) -> Option<ValueKind> {
+        self.tags.get(tag.0 as usize).map(|tag| tag.kind)
+    }
+
+    /// Whether a run of tags is known and belongs to a source.
+    #[must_use]
+    pub fn owns_run(&self, source: SourceId, first: TagId, count: usize) -> bool {
+        let from = first.0 as usize;
+        self.tags.get(from..from + count).is_some_and(|run| run.iter().all(|tag| tag.source == source))
+    }
+
+    /// Makes tags known and sets their deadbands.
+    ///
+    /// # Errors
+    /// [`model::Refused::Limit`]
+    pub fn declare(&mut self, source: SourceId, tags: &[TagDeclaration]) -> Result<Vec<TagId>, model::Refused> {
+        let ids = self.definitions.declare(source, tags)?;
+        for (id, tag) in ids.iter().zip(tags) {
+            self.note_tag(*id, tag.kind, source);
+            self.deadbands[id.0 as usize] = Deadband::new(tag.deadband, tag.heartbeat_ns);
+        }
+        Ok(ids)
+    }
+
+    fn note_tag(&mut self, id: TagId, kind: ValueKind, source: SourceId) {
+        let wanted = id.0 as usize + 1;
+        if self.tags.len() < wanted {
+            let nobody = TagState { kind: ValueKind::F64, source: SourceId(u32::MAX) };
+            self.tags.resize(wanted, nobody);
+            self.deadbands.resize(wanted, Deadband::default());
+        }
+        self.tags[id.0 as usize] = TagState { kind, source };
+    }
+
+    /// Takes in a stored frame that arrived at a time (S1).
+    pub fn absorb(&mut self, frame: Frame<'_>, received: TimestampNs) {
+        match frame.view() {
+            View::Scan(scan) => self.scan(scan, received),
+            View::Samples(samples) => self.samples_view(samples, received),
+            View::Gap(gap) => self.gaps.push(gap),
+            View::Sources(all) => {
+                all.sources.iter().for_each(|s| self.definitions.put_source(SourceId(s.id.to_native()), &s.name));
+            }
+            View::Tags(all) => all.tags.iter().for_each(|tag| self.put_tag(tag)),
+            View::Texts(all) => {
+                all.texts.iter().for_each(|t| self.definitions.put_text(TextId(t.id.to_native()), &t.text));
+            }
+            View::Producers(all) => {
+                for mark in all.producers.iter() {
+                    let producer = ProducerId(mark.producer.to_native());
+                    self.producers.stored(producer, Sequence(mark.sequence.to_native()));
+                }
+            }
+            _ => {}
+        }
+        if frame.kind().is_telemetry() && frame.producer() != ProducerId::SELF {
+            self.producers.stored(frame.producer(), frame.sequence());
+        }
+    }
+
+    fn put_tag(&mut self, tag: &ArchivedTagRecord) {
+        let (Some(kind), Ok(path)) = (ValueKind::from_u8(tag.kind), TagPath::new(&tag.path)) else { return };
+        let (id, source) = (TagId(tag.id.to_native()), SourceId(tag.source.to_native()));
+        if id.0 >= model::limits::TAGS_MAX {
+            return;
+        }
+        let (low, high) = (tag.range[0].to_native(), tag.range[1].to_native());
+        let range = (!low.is_nan() && !high.is_nan()).then_some([low, high]);
+        let unit = tag.unit.as_str().to_owned();
+        self.definitions.put_tag(TagInfo { id, source, kind, path, unit, range });
+        self.note_tag(id, kind, source);
+    }
+
+    fn scan(&mut self, scan: ScanView<'_>, received: TimestampNs) {
+        let source_time = scan.source_time();
+        let time = sample_time(source_time, received);
+        let first = scan.tag_first().0;
+        self.timeline.note(received, time, time);
+        let qualities = scan.qualities();
+        for (i, bits) in scan.values().iter().enumerate() {
+            let quality = qualities.get(i).map_or(0, |q| q.to_native());
+            self.sample(first + i as u32, bits.to_native(), Quality(quality), time, source_time, received);
+        }
+        self.note_data(first, received);
+    }
+
+    fn samples_view(&mut self, samples: SamplesView<'_>, received: TimestampNs) {
+        let (mut oldest, mut newest) = (TimestampNs(i64::MAX), TimestampNs(i64::MIN));
+        let mut any = None;
+        for (tag, source_time, bits, quality) in samples.iter() {
+            let time = sample_time(source_time, received);
+            oldest = oldest.min(time);
+            newest = newest.max(time);
+            self.sample(tag.0, bits, quality, time, source_time, received);
+            any = Some(tag.0);
+        }
+        self.timeline.note(received, oldest, newest);
+        if let Some(tag) = any {
+            self.note_data(tag, received);
+        }
+    }
+
+    /// One sample: latest value and rollup.
+    fn sample(
+        &mut self,
+        tag: u32,
+        bits: u64,
+        quality: Quality,
+        time: TimestampNs,
+        source_time: Option<TimestampNs>,
+        received: TimestampNs,
+    ) {
+        let Some(TagState { kind, .. }) = self.tags.get(tag as usize).copied() else { return };
+        self.samples += u64::from(!self.recovering);
+        let shown = if self.recovering && quality.is_good() { Quality::UNCERTAIN_LAST_USABLE } else { quality };
+        self.latest.write(
+            tag,
+            Latest {
+                bits,
+                kind,
+                quality: shown.0,
+                source_time_ns: source_time.map_or(i64::MIN, |time| time.0),
+                server_time_ns: received.0,
+                seen_ns: received.0,
+            },
+        );
+        if !quality.is_bad() {
+            self.rollups.add(tag, time, as_number(kind, bits));
+        }
+    }
+
+    fn note_data(&mut self, tag: u32, received: TimestampNs) {
+        let Some(source) = self.tags.get(tag as usize).map(|tag| tag.source.0 as usize) else { return };
+        if source >= self.definitions.sources().len() {
+            return;
+        }
+        if self.last_data.len() <= source {
+            self.last_data.resize(source + 1, TimestampNs(i64::MIN));
+        }
+        self.last_data[source] = received;
+    }
+}
+
+/// The number that rollups take from 64 bits.
+#[must_use]
+pub fn as_number(kind: ValueKind, bits: u64) -> f64 {
+    match kind {
+        ValueKind::F64 => f64::from_bits(bits),
+        ValueKind::I64 => bits as i64 as f64,
+        ValueKind::Bool => f64::from(u8::from(bits != 0)),
+        ValueKind::Text => f64::NAN,
+    }
+}
