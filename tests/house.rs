@@ -244,7 +244,13 @@ fn files_keep_their_size() {
 
 #[test]
 fn unfinished_marks_and_grab_bags_stay_out() {
-    let marks = [concat!("to", "do!("), concat!("unimple", "mented!("), concat!("FIX", "ME"), concat!("TO", "DO"), concat!("XX", "X")];
+    let marks = [
+        concat!("to", "do!("),
+        concat!("unimple", "mented!("),
+        concat!("FIX", "ME"),
+        concat!("TO", "DO"),
+        concat!("XX", "X"),
+    ];
     let bags = ["common", "utils", "util", "helpers", "misc", "types", "impls"];
     let mut wrong = Vec::new();
     for path in files(&[".rs", ".toml", ".js", ".css", ".html", ".md", ".sh", ".py"]) {
@@ -268,7 +274,9 @@ fn lints_are_expected_with_a_reason_not_allowed() {
     let mut wrong = Vec::new();
     for path in files(&[".rs"]) {
         for (number, line) in fs::read_to_string(&path).expect("text").lines().enumerate() {
-            if line.trim_start().starts_with(concat!("#[al", "low(")) || line.trim_start().starts_with(concat!("#![al", "low(")) {
+            if line.trim_start().starts_with(concat!("#[al", "low("))
+                || line.trim_start().starts_with(concat!("#![al", "low("))
+            {
                 wrong.push(format!("{}:{}: {}", shown(&path), number + 1, line.trim()));
             }
         }
@@ -282,7 +290,19 @@ fn lints_are_expected_with_a_reason_not_allowed() {
 fn dangerous_things_stand_in_one_crate_each() {
     let rules: &[(&str, &[&str])] = &[
         (concat!("access_", "unchecked"), &["crates/frame/src/"]),
-        (concat!("sync::", "atomic"), &["crates/ring/src/", "tests/", "/tests/", "crates/plant/", "loadgen/", "crates/client/", "xtask/", "/examples/"]),
+        (
+            concat!("sync::", "atomic"),
+            &[
+                "crates/ring/src/",
+                "tests/",
+                "/tests/",
+                "crates/plant/",
+                "loadgen/",
+                "crates/client/",
+                "xtask/",
+                "/examples/",
+            ],
+        ),
         (concat!("io_uring", "::"), &["crates/uring/src/"]),
         (concat!("tokio_uring", "::"), &["crates/uring/src/"]),
     ];
@@ -293,7 +313,8 @@ fn dangerous_things_stand_in_one_crate_each() {
         // a module of tests at the end of a file may use what it needs
         let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
         for (needle, homes) in rules {
-            let at_home = homes.iter().any(|home| name.starts_with(home) || (home.starts_with('/') && name.contains(home)));
+            let at_home =
+                homes.iter().any(|home| name.starts_with(home) || (home.starts_with('/') && name.contains(home)));
             if !at_home && code.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(needle)) {
                 wrong.push(format!("{name} names {needle}, which belongs in {}", homes[0]));
             }

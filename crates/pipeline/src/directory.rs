@@ -114,6 +114,7 @@ pub struct ShardView {
     texts: ArcSwap<Vec<Arc<str>>>,
     sources: ArcSwap<Vec<SourceStatus>>,
     log: ArcSwap<LogStatus>,
+    feeds: ArcSwap<BTreeMap<&'static str, u64>>,
 }
 
 impl ShardView {
@@ -129,6 +130,7 @@ impl ShardView {
             texts: ArcSwap::default(),
             sources: ArcSwap::default(),
             log: ArcSwap::default(),
+            feeds: ArcSwap::default(),
         }
     }
 
@@ -154,6 +156,16 @@ impl ShardView {
     #[must_use]
     pub fn log(&self) -> Arc<LogStatus> {
         self.log.load_full()
+    }
+
+    /// Counters of the shard's native connections, by name.
+    #[must_use]
+    pub fn feeds(&self) -> Arc<BTreeMap<&'static str, u64>> {
+        self.feeds.load_full()
+    }
+
+    pub(crate) fn publish_feeds(&self, feeds: BTreeMap<&'static str, u64>) {
+        self.feeds.store(Arc::new(feeds));
     }
 
     pub(crate) fn publish_tags(&self, table: TagTable) {

@@ -22,6 +22,7 @@ use model::{
     CommitError, Gap, GapReason, LogPosition, ProducerId, Reading, Refused, Sequence, SourceId, SourceState,
     TagDeclaration, TagId, TextId, TimestampNs,
 };
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -52,6 +53,11 @@ pub enum TakeError {
     /// A tag in the frame is not one of the producer's source.
     ForeignTag {
         /// The first tag of the frame.
+        tag: TagId,
+    },
+    /// A text number in the frame was never registered.
+    BadText {
+        /// The tag's number.
         tag: TagId,
     },
     /// Only scan and samples may be sent.
@@ -300,16 +306,33 @@ impl Pass {
         Ok(Taken::Stored { position })
     }
 
+    /// A fire-and-forget frame was given up: its sequence will not come again.
+    pub fn shed(&mut self, producer: ProducerId, sequence: Sequence) {
+        self.state.producers.stored(producer, sequence);
+    }
+
     fn check_owner(&self, frame: Frame<'_>, source: SourceId) -> Result<(), TakeError> {
-        match frame.view() {
-            View::Scan(scan) if self.state.owns_run(source, scan.tag_first(), scan.len()) => Ok(()),
-            View::Scan(scan) => Err(TakeError::ForeignTag { tag: scan.tag_first() }),
-            View::Samples(samples) => match samples.iter().find(|s| !self.state.owns_run(source, s.0, 1)) {
-                None => Ok(()),
-                Some((tag, ..)) => Err(TakeError::ForeignTag { tag }),
-            },
-            _ => Err(TakeError::NotTelemetry),
-        }
+        let bad_text = match frame.view() {
+            View::Scan(scan) if self.state.owns_run(source, scan.tag_first(), scan.len()) => {
+                let values = scan.values().iter().enumerate();
+                let tag = |i: usize| TagId(scan.tag_first().0 + i as u32);
+                values
+                    .map(|(i, bits)| (tag(i), bits.to_native()))
+                    .find(|(tag, bits)| self.state.is_bad_text(*tag, *bits))
+            }
+            View::Scan(scan) => return Err(TakeError::ForeignTag { tag: scan.tag_first() }),
+            View::Samples(samples) => {
+                if let Some((tag, ..)) = samples.iter().find(|sample| !self.state.owns_run(source, sample.0, 1)) {
+                    return Err(TakeError::ForeignTag { tag });
+                }
+                samples
+                    .iter()
+                    .map(|sample| (sample.0, sample.2))
+                    .find(|(tag, bits)| self.state.is_bad_text(*tag, *bits))
+            }
+            _ => return Err(TakeError::NotTelemetry),
+        };
+        bad_text.map_or(Ok(()), |(tag, _)| Err(TakeError::BadText { tag }))
     }
 
     // ---- the disk ------------------------------------------------------------------------------
@@ -416,9 +439,11 @@ impl Pass {
         self.log.is_closed()
     }
 
-    /// Publishes what changes slowly: source states, counters, the log.
-    pub fn publish(&self) {
+    /// Publishes what changes slowly: source states, counters, the log, and the counters of what
+    /// feeds the pass.
+    pub fn publish(&self, feeds: &BTreeMap<&'static str, u64>) {
         self.view.publish_sources(self.book.snapshot(|id| self.state.last_data(id)));
+        self.view.publish_feeds(feeds.clone());
         let (word, reason) = match self.log.health() {
             Health::Good => ("good", String::new()),
             Health::Full { since } => {

@@ -10,7 +10,7 @@
 //! - Q3: damaged stretches are skipped and said as gaps, never served.
 
 use crate::rollup::{Regroup, WIDTH_NS, Window};
-use crate::state::{State, as_number};
+use crate::state::State;
 use crate::timeline::sample_time;
 use env::disk::Storage;
 use frame::{Frame, View};
@@ -32,6 +32,17 @@ pub struct Place {
     pub position: LogPosition,
     /// Its number within the frame.
     pub index: u32,
+    /// How many samples the frame has.
+    pub of: u32,
+}
+
+impl Place {
+    /// One number for position and index, in the order of the log: a frame is longer in bytes than
+    /// it has samples, so no two samples of a log share it.
+    #[must_use]
+    pub const fn code(&self) -> u64 {
+        self.position.0.saturating_sub(self.of as u64) + self.index as u64
+    }
 }
 
 /// One sample read back.
@@ -52,10 +63,10 @@ pub struct FoundSample {
 /// A page of samples.
 #[derive(Debug, Default)]
 pub struct Page {
-    /// In time order.
+    /// In time order; one more than was asked for where there is more.
     pub samples: Vec<FoundSample>,
-    /// Where the next page begins; `None` at the end.
-    pub next: Option<Place>,
+    /// Whether there is more behind the last of them.
+    pub more: bool,
     /// Gaps that touch the range.
     pub gaps: Vec<Gap>,
 }
@@ -110,16 +121,21 @@ fn once(groups: &mut [Group]) {
     }
 }
 
-/// One page of raw samples.
+/// One page of raw samples, strictly behind a time and [`Place::code`] if they are given.
 ///
 /// # Errors
 /// [`ReadError`]: the log could not be read at all. Damage inside it is a gap, not an error.
-pub fn samples(storage: &dyn Storage, plan: &Plan, limit: usize, after: Option<Place>) -> Result<Page, ReadError> {
+pub fn samples(
+    storage: &dyn Storage,
+    plan: &Plan,
+    limit: usize,
+    after: Option<(TimestampNs, u64)>,
+) -> Result<Page, ReadError> {
     let mut best = Smallest { found: BinaryHeap::new(), wanted: limit + 1 };
     let mut gaps = plan.gaps.clone();
     for group in &plan.groups {
         plan.read(storage, group, &mut gaps, &mut |found| {
-            if after.is_none_or(|after| found.place >= after) {
+            if after.is_none_or(|after| (found.place.time, found.place.code()) > after) {
                 best.offer(found);
             }
         })?;
@@ -127,10 +143,9 @@ pub fn samples(storage: &dyn Storage, plan: &Plan, limit: usize, after: Option<P
             break;
         }
     }
-    let mut samples = best.into_sorted();
-    let next = samples.get(limit).map(|sample| sample.place);
-    samples.truncate(limit);
-    Ok(Page { samples, next, gaps })
+    let samples = best.into_sorted();
+    let more = samples.len() > limit;
+    Ok(Page { samples, more, gaps })
 }
 
 /// Rollup rows of `every_ns`, a multiple of one second, from the stored samples.
@@ -201,11 +216,12 @@ impl Plan {
 
     fn frame(&self, frame: Frame<'_>, position: LogPosition, on: &mut dyn FnMut(FoundSample)) {
         let received = frame.received();
+        let of = frame.sample_count() as u32;
         let mut found = |index: u32, source_time: Option<TimestampNs>, bits: u64, quality: Quality| {
             let time = sample_time(source_time, received);
             if time >= self.from && time < self.to {
                 let value = if quality.is_bad() { None } else { self.value(bits) };
-                on(FoundSample { place: Place { time, position, index }, source_time, received, value, quality });
+                on(FoundSample { place: Place { time, position, index, of }, source_time, received, value, quality });
             }
         };
         match frame.view() {

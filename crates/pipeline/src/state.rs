@@ -114,6 +114,12 @@ impl State {
         self.tags.get(from..from + count).is_some_and(|run| run.iter().all(|tag| tag.source == source))
     }
 
+    /// Whether these bits stand for a text that was never interned.
+    #[must_use]
+    pub fn is_bad_text(&self, tag: TagId, bits: u64) -> bool {
+        self.kind(tag) == Some(ValueKind::Text) && bits >= self.definitions.texts().len() as u64
+    }
+
     /// Makes tags known and sets their deadbands.
     ///
     /// # Errors

@@ -1,0 +1,45 @@
+//! The HTTP API and the dashboard, over one port that the wiring implements.
+//!
+//! Purpose: everything that a person or another program asks of Millstream over HTTP: health,
+//! metrics, latest values, history, live events, samples in, and the page that shows it.
+//!
+//! Invariants, by module
+//! - `backend`: B1–B3, what the port promises, first of all that a 2xx to an ingest means durable.
+//! - `serve`: V1–V3, connections are bounded and a slow peer is closed.
+//! - `guard`: G1–G4, no stranger's page reaches the API.
+//! - `encode`, `stream`: E1, S1, S2, no answer is one long poll, no reader makes a queue grow.
+//! - `routes` is the only list of calls; the router, the OpenAPI document and the check of query
+//!   parameters are made from it.
+//!
+//! It deliberately knows no shard, log or source; no TLS and no token, which stand before it; and
+//! it never blocks its thread, which is a shard's.
+
+mod assets;
+mod backend;
+mod counters;
+mod encode;
+mod guard;
+mod history;
+mod ingest;
+mod io;
+pub mod limits;
+mod line;
+mod metrics;
+mod openapi;
+mod problem;
+mod query;
+mod router;
+mod routes;
+mod serve;
+mod state;
+mod stream;
+mod system;
+mod tags;
+
+pub use backend::{
+    BUCKETS_NS, Backend, CoreInfo, Cursor, GapInfo, IngestError, IngestSample, Latest, LogInfo, QueryError, RollupRow,
+    RollupsAnswer, RollupsQuery, Sample, SamplesAnswer, SamplesQuery, SourceInfo, StageInfo, TagMeta, Word,
+};
+pub use limits::Limits;
+pub use router::{Service, router};
+pub use serve::{Connection, serve};

@@ -1,0 +1,464 @@
+//! The ordinary flow: gather, place, write, sync, advance.
+
+use super::batch::{Batch, Place};
+use super::live::{Entry, Live, Op};
+use super::{FinalMark, GROUP_BYTES, LIVE_SEGMENTS_MAX, PIPELINE_BATCHES_MAX, WRITES_MAX, Writer};
+use crate::Health;
+use crate::header::{BatchHeader, BatchKind, SegmentHeader};
+use crate::layout::{BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES};
+use crate::span::{SegmentIndex, Span};
+use env::disk::{Block, Completion, Disk, DiskError, DiskOp, FileNumber};
+use frame::{Builder, FrameKind};
+use model::{ProducerId, Sequence, TimestampNs, limits};
+
+impl Writer {
+    /// Takes the open batch out to wait for its place.
+    pub(super) fn seal(&mut self) {
+        let key = self.key();
+        let empty = self.spare.pop().unwrap_or_default();
+        let batch = self.open.take(key, empty);
+        self.queue.push_back(batch);
+    }
+
+    /// Seals the open batch when it is due, and queues a mark when one is.
+    pub(super) fn gather(&mut self, wall: TimestampNs) -> usize {
+        if !self.open.is_empty() {
+            let due = self.seal_due_ns() <= self.now_ns || self.open.body_bytes() >= GROUP_BYTES;
+            if due && self.queue.len() < PIPELINE_BATCHES_MAX {
+                self.seal();
+                return 1;
+            }
+            return 0;
+        }
+        if !self.queue.is_empty() {
+            return 0;
+        }
+        let kind = if self.closing {
+            if self.final_mark != FinalMark::Wanted {
+                return 0;
+            }
+            self.final_mark = FinalMark::Queued;
+            BatchKind::Final
+        } else if self.mark_due_ns() <= self.now_ns && self.current().is_some_and(|live| live.begun) {
+            BatchKind::Mark
+        } else {
+            return 0;
+        };
+        self.queue_mark(kind, wall);
+        1
+    }
+
+    fn queue_mark(&mut self, kind: BatchKind, wall: TimestampNs) {
+        self.builder.clear();
+        if self.builder.bare(FrameKind::Mark, ProducerId::SELF, Sequence(0)).is_err() {
+            return; // a frame without payload is never too long
+        }
+        self.builder.stamp(wall);
+        let block = block_of(self.spare.pop().unwrap_or_default(), BATCH_HEADER_BYTES, self.builder.bytes());
+        let mut batch = Batch::own(self.key(), kind, self.open.position(), wall, block);
+        batch.frames = 1;
+        self.queue.push_back(batch);
+    }
+
+    /// Creates the segment that is needed and places every waiting batch that may be written now.
+    pub(super) fn place(
+        &mut self,
+        wall: TimestampNs,
+        disk: &mut dyn Disk,
+        prologue: &mut dyn FnMut(&mut Builder),
+    ) -> usize {
+        let mut work = 0;
+        loop {
+            let Some(live) = self.current() else {
+                return work + self.create(disk);
+            };
+            if !live.created {
+                return work;
+            }
+            if !live.begun {
+                self.begin(wall, prologue);
+            }
+            let Some(at) = self.queue.iter().position(|batch| batch.place.is_none()) else { return work };
+            if self.writes_in_flight >= WRITES_MAX || self.queue[at].block.is_none() {
+                return work;
+            }
+            if self.is_too_long(at) {
+                self.leave();
+                continue;
+            }
+            self.write(at, disk);
+            work += 1;
+        }
+    }
+
+    fn create(&mut self, disk: &mut dyn Disk) -> usize {
+        let done = self.closing && self.final_mark == FinalMark::Durable;
+        if self.now_ns < self.retry.at_ns || done || self.live.len() >= LIVE_SEGMENTS_MAX {
+            return 0;
+        }
+        let file = self.next_file;
+        self.next_file = FileNumber(file.0 + 1);
+        let mut live = Live::new(file);
+        live.ops = 1;
+        self.live.push_back(live);
+        let id = self.op_id();
+        self.ops.insert(id, Op::Create { file });
+        disk.submit(id, DiskOp::Create { file });
+        1
+    }
+
+    /// Whether the waiting batch at an index does not fit into the current segment any more.
+    fn is_too_long(&self, at: usize) -> bool {
+        let Some(live) = self.current() else { return false };
+        let batches = live.next_offset.saturating_sub(live.prologue_end);
+        let bytes = self.queue[at].block_bytes as u64;
+        self.queue[at].kind != BatchKind::Prologue && batches > 0 && batches + bytes > self.settings.segment_bytes
+    }
+
+    /// The current segment takes no more batches.
+    pub(super) fn leave(&mut self) {
+        let running_ns = self.running_now_ns();
+        if let Some(live) = self.live.back_mut() {
+            live.full = true;
+            let file = live.file;
+            if let Some(segment) = self.index.iter_mut().rev().find(|s| s.file == file) {
+                segment.ended_ns = running_ns;
+            }
+        }
+    }
+
+    /// Queues the header and the prologue of the segment that was just created, before whatever waits.
+    fn begin(&mut self, wall: TimestampNs, prologue: &mut dyn FnMut(&mut Builder)) {
+        let at = self.queue.iter().position(|batch| batch.place.is_none()).unwrap_or(self.queue.len());
+        let first = self.queue.get(at);
+        let position = first.map_or(self.open.position(), |batch| batch.position);
+        let replaces = first.is_some_and(|batch| batch.again);
+        let as_of = self.end();
+        let running_ns = self.running_now_ns();
+        let Some(live) = self.live.back_mut() else { return };
+        let header = SegmentHeader {
+            shard: self.settings.shard,
+            file: live.file,
+            position,
+            durable: self.durable,
+            created: wall,
+            running_ns,
+            replaces,
+        };
+        (live.begun, live.as_of) = (true, as_of);
+        self.stats.segments += 1;
+        self.index.push_back(SegmentIndex { file: live.file, bytes: 0, ended_ns: u64::MAX, spans: Vec::new() });
+
+        self.builder.clear();
+        prologue(&mut self.builder);
+        self.builder.stamp(wall);
+        let mut blocks = Vec::new();
+        let mut rest = self.builder.bytes();
+        while !rest.is_empty() {
+            let (bytes, frames) = super::batch::whole_frames(rest, limits::BATCH_BYTES_MAX);
+            let prefix = if blocks.is_empty() { SEGMENT_HEADER_BYTES } else { 0 };
+            blocks.push((prefix, frames, block_of(Block::new(), prefix + BATCH_HEADER_BYTES, &rest[..bytes])));
+            rest = &rest[bytes..];
+        }
+        if blocks.is_empty() {
+            blocks.push((SEGMENT_HEADER_BYTES, 0, block_of(Block::new(), SEGMENT_HEADER_BYTES, &[])));
+        }
+        let crc = header.write(&mut blocks[0].2);
+        live.previous_crc = crc;
+        live.prologue_end = blocks.iter().map(|(_, _, block)| block.len() as u64).sum();
+        for (index, (prefix, frames, block)) in blocks.into_iter().enumerate() {
+            let mut batch = Batch::own(self.key(), BatchKind::Prologue, position, wall, block);
+            (batch.prefix, batch.frames) = (prefix, frames);
+            self.queue.insert(at + index, batch);
+        }
+    }
+
+    /// Gives the waiting batch at an index its place in the current segment and submits its write.
+    fn write(&mut self, at: usize, disk: &mut dyn Disk) {
+        let as_of = self.end();
+        let id = self.op_id();
+        let batch = &mut self.queue[at];
+        let (Some(live), Some(mut block)) = (self.live.back_mut(), batch.block.take()) else { return };
+        let start = live.next_offset;
+        let offset = start + batch.prefix as u64;
+        if block.len() > batch.prefix {
+            let header = BatchHeader {
+                kind: batch.kind,
+                shard: self.settings.shard,
+                file: live.file,
+                offset,
+                position: batch.position,
+                durable: self.durable,
+                as_of: if batch.kind == BatchKind::Prologue { live.as_of } else { as_of },
+                received_first: batch.received_first,
+                received_last: batch.received_last,
+                body_bytes: batch.body_bytes() as u32,
+                frames: batch.frames,
+                previous_crc: live.previous_crc,
+                crc: 0,
+            };
+            live.previous_crc = header.seal(&mut block[batch.prefix..]);
+        }
+        live.next_offset = start + block.len() as u64;
+        live.ops += 1;
+        batch.place = Some(Place { file: live.file, offset, end: live.next_offset, written: false });
+        if let Some(segment) = self.index.back_mut() {
+            segment.bytes = live.next_offset;
+        }
+        self.writes_in_flight += 1;
+        self.marked = self.durable;
+        self.placed_ns = self.now_ns;
+        self.ops.insert(id, Op::Write { file: live.file, key: batch.key });
+        disk.submit(id, DiskOp::Write { file: live.file, offset: start, from: 0, block });
+    }
+
+    /// Takes one completion.
+    pub(super) fn complete(&mut self, completion: Completion, wall: TimestampNs, disk: &mut dyn Disk) {
+        let Completion { id, result, block } = completion;
+        let Some(op) = self.ops.remove(&id) else { return };
+        if let Op::Create { file } | Op::Write { file, .. } | Op::Sync { file, .. } | Op::Close { file } = op
+            && let Some(live) = self.live.iter_mut().find(|live| live.file == file)
+        {
+            live.ops -= 1;
+        }
+        match op {
+            Op::Create { file } => self.created(file, result, wall),
+            Op::Write { file, key } => self.wrote(file, key, result, block, wall, disk),
+            Op::Sync { file, to, since_ns } => self.synced(file, to, since_ns, result, wall),
+            Op::Directory => self.directory_synced(result, wall),
+            Op::Close { file } => self.file_closed(file, disk),
+            Op::Discard => {}
+            Op::Remove => self.removed(result.is_ok()),
+        }
+    }
+
+    fn created(&mut self, file: FileNumber, result: Result<usize, DiskError>, wall: TimestampNs) {
+        match result {
+            Ok(_) => {
+                if let Some(live) = self.live.iter_mut().find(|live| live.file == file) {
+                    live.created = true;
+                }
+            }
+            Err(error) => {
+                self.stats.write_failures += 1;
+                self.give_up(file, &error, wall);
+                self.live.retain(|live| live.file != file);
+            }
+        }
+    }
+
+    fn wrote(
+        &mut self,
+        file: FileNumber,
+        key: u64,
+        result: Result<usize, DiskError>,
+        block: Option<Block>,
+        wall: TimestampNs,
+        disk: &mut dyn Disk,
+    ) {
+        let Some(block) = block else { panic!("the disk kept the block of a write to {file}; its frames are lost") };
+        self.writes_in_flight -= 1;
+        let given_up = self.live.iter().find(|live| live.file == file).is_none_or(|live| live.given_up);
+        let Some(batch) = self.queue.iter_mut().find(|batch| batch.key == key) else {
+            self.recycle(block);
+            return;
+        };
+        let bytes = block.len();
+        if given_up {
+            batch.block = Some(block);
+            return;
+        }
+        match result {
+            Ok(written) if written == bytes => {
+                batch.block = Some(block);
+                if let Some(place) = &mut batch.place {
+                    place.written = true;
+                }
+            }
+            Ok(written) if written > 0 => self.write_on(file, key, written, block, disk),
+            failed => {
+                batch.block = Some(block);
+                let error = failed.err().unwrap_or_else(|| DiskError::Failed("a write wrote nothing".to_owned()));
+                self.stats.write_failures += 1;
+                self.give_up(file, &error, wall);
+            }
+        }
+    }
+
+    fn synced(
+        &mut self,
+        file: FileNumber,
+        to: u64,
+        since_ns: u64,
+        result: Result<usize, DiskError>,
+        wall: TimestampNs,
+    ) {
+        let now_ns = self.now_ns;
+        let Some(live) = self.live.iter_mut().find(|live| live.file == file) else { return };
+        live.syncing_to = None;
+        match result {
+            Ok(_) if live.given_up => {}
+            Ok(_) => {
+                live.synced_to = to;
+                self.stats.syncs += 1;
+                self.note_sync_ns(now_ns.saturating_sub(since_ns));
+            }
+            Err(error) => {
+                self.stats.sync_failures += 1;
+                self.give_up(file, &error, wall);
+            }
+        }
+    }
+
+    /// Continues a write that completed short (D4).
+    fn write_on(&mut self, file: FileNumber, key: u64, written: usize, block: Block, disk: &mut dyn Disk) {
+        let Some(start) = self
+            .queue
+            .iter()
+            .find(|batch| batch.key == key)
+            .and_then(|batch| batch.place.map(|place| place.end - batch.block_bytes as u64))
+        else {
+            return;
+        };
+        self.stats.short_writes += 1;
+        self.writes_in_flight += 1;
+        if let Some(live) = self.live.iter_mut().find(|live| live.file == file) {
+            live.ops += 1;
+        }
+        let id = self.op_id();
+        self.ops.insert(id, Op::Write { file, key });
+        disk.submit(id, DiskOp::Write { file, offset: start + written as u64, from: written, block });
+    }
+
+    /// Submits a sync for each file that has more written than synced, and for the directory.
+    pub(super) fn sync(&mut self, disk: &mut dyn Disk) -> usize {
+        let mut work = self.sync_directory(disk);
+        for index in 0..self.live.len() {
+            let live = &mut self.live[index];
+            let (file, written_to) = (live.file, live.written_to);
+            let placed = self.queue.iter().filter_map(|batch| batch.place).filter(|place| place.file == file);
+            let written = placed.skip_while(|place| place.end <= written_to).take_while(|place| place.written);
+            live.written_to = written.map(|place| place.end).last().unwrap_or(written_to);
+            if live.given_up || live.syncing_to.is_some() || live.written_to <= live.synced_to {
+                continue;
+            }
+            let to = live.written_to;
+            live.syncing_to = Some(to);
+            live.ops += 1;
+            let id = self.op_id();
+            self.ops.insert(id, Op::Sync { file, to, since_ns: self.now_ns });
+            disk.submit(id, DiskOp::Sync { file });
+            work += 1;
+        }
+        work
+    }
+
+    fn sync_directory(&mut self, disk: &mut dyn Disk) -> usize {
+        if self.directory_sync {
+            return 0;
+        }
+        let mut needed = self.removal.wants_directory(self.now_ns);
+        for live in self.live.iter_mut().filter(|live| live.created && !live.given_up) {
+            if live.entry == Entry::Unsynced {
+                live.entry = Entry::Syncing;
+                needed = true;
+            }
+        }
+        if !needed {
+            return 0;
+        }
+        self.removal.directory_started();
+        self.directory_sync = true;
+        let id = self.op_id();
+        self.ops.insert(id, Op::Directory);
+        disk.submit(id, DiskOp::SyncDirectory);
+        1
+    }
+
+    fn directory_synced(&mut self, result: Result<usize, DiskError>, wall: TimestampNs) {
+        self.directory_sync = false;
+        self.removal.directory_done(result.is_ok(), self.now_ns);
+        let waiting = self.live.iter_mut().filter(|live| live.entry == Entry::Syncing);
+        match result {
+            Ok(_) => waiting.for_each(|live| live.entry = Entry::Synced),
+            Err(error) => {
+                let first = waiting.map(|live| live.file).min();
+                self.stats.sync_failures += 1;
+                if let Some(file) = first {
+                    self.give_up(file, &error, wall);
+                }
+            }
+        }
+    }
+
+    /// Counts as durable every batch that is (L1).
+    pub(super) fn advance(&mut self) -> usize {
+        let mut work = 0;
+        while let Some(place) = self.queue.front().and_then(|batch| batch.place) {
+            let Some(live) = self.live.iter_mut().find(|live| live.file == place.file) else { break };
+            if live.entry != Entry::Synced || live.synced_to < place.end {
+                break;
+            }
+            let Some(batch) = self.queue.pop_front() else { break };
+            live.holds_durable |= batch.kind != BatchKind::Prologue;
+            let is_current = live.takes_batches();
+            self.count(&batch, place);
+            if is_current && (batch.kind == BatchKind::Data || self.queue.is_empty()) {
+                self.health = Health::Good;
+                self.retry.succeeded();
+            }
+            if let Some(block) = batch.block {
+                self.recycle(block);
+            }
+            work += 1;
+        }
+        // Behind an end that could not be read, positions jump; nothing stands there to wait for.
+        if self.open.is_empty() && self.queue.iter().all(|batch| batch.kind != BatchKind::Data) {
+            self.durable = self.durable.max(self.open.position());
+        }
+        work
+    }
+
+    fn count(&mut self, batch: &Batch, place: Place) {
+        match batch.kind {
+            BatchKind::Data => {
+                let end = batch.position_end();
+                assert!(batch.position >= self.durable, "batches become durable in order: {batch:?}");
+                self.durable = end;
+                self.in_flight -= batch.body_bytes();
+                self.stats.batches += 1;
+                self.stats.bytes += batch.body_bytes() as u64;
+                self.stats.relogged += u64::from(batch.again);
+            }
+            BatchKind::Mark => self.stats.marks += 1,
+            BatchKind::Final => {
+                self.stats.marks += 1;
+                self.final_mark = FinalMark::Durable;
+                self.leave();
+            }
+            BatchKind::Prologue => return,
+        }
+        let span = Span {
+            shard: self.settings.shard,
+            file: place.file,
+            offset: place.offset,
+            bytes: place.end - place.offset,
+            from: batch.position,
+            to: batch.position_end(),
+            received_from: batch.received_first,
+            received_to: batch.received_last,
+        };
+        if let Some(segment) = self.index.iter_mut().rev().find(|segment| segment.file == place.file) {
+            segment.push(span);
+        }
+    }
+}
+
+/// A block of `room` zero bytes and a body.
+fn block_of(mut block: Block, room: usize, body: &[u8]) -> Block {
+    block.clear();
+    block.reserve(room + body.len());
+    block.resize(room, 0);
+    block.extend_from_slice(body);
+    block
+}

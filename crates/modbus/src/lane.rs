@@ -1,0 +1,487 @@
+//! One unit's tags of one cycle time: the cycle under way, and what is known of each request.
+//!
+//! Purpose: begin a cycle, take each request's answer or failure, end the cycle; turn answers
+//! into readings and failures into bad readings (once) and gaps.
+//!
+//! Invariants
+//! - A1: at most one cycle is under way; each of its requests ends answered or failed.
+//! - A2: a tag is told to be bad once for each reason, and every missed poll is counted in a gap.
+//! - A3: readings wait no longer than [`HOLD_NS`] for the rest of their cycle.
+//!
+//! It does not choose when to send, and knows nothing of other units: see [`crate::poller`].
+
+use crate::counters::Counter;
+use crate::decode::bit_at;
+use crate::exception::Failure;
+use crate::gaps::{GapRun, LOOK_EVERY_NS, Moment, Span, tag_runs};
+use crate::layout::Group;
+use crate::outlet::{Out, Tags, UNTOLD};
+use crate::plan::{Block, split};
+use crate::schedule::Timing;
+use model::{Quality, Reading, TagId, TimestampNs, Value};
+use std::collections::VecDeque;
+
+/// Longest time that a reading waits for others of its cycle, in nanoseconds: 10 ms.
+pub const HOLD_NS: u64 = 10_000_000;
+/// Most readings submitted at once; a frame of them stays far below `FRAME_BYTES_MAX`.
+const READINGS_MAX: usize = 4096;
+/// First and longest wait before a lastingly refused request is tried again: 10 s, 5 min.
+const HELD_NS: (u64, u64) = (10_000_000_000, 300_000_000_000);
+/// First and longest wait before split requests are joined again for a try: 10 min, 6 h.
+const REJOIN_NS: (u64, u64) = (600_000_000_000, 21_600_000_000_000);
+
+/// One request, and what is known of it.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) block: Block,
+    pub(crate) failure: Option<Failure>,
+    held_until_ns: u64,
+    held_ns: u64,
+    timeouts: u8,
+    retries: u8,
+    failed_now: bool,
+    gap: GapRun,
+}
+
+impl Request {
+    fn new(block: Block) -> Request {
+        Request {
+            block,
+            failure: None,
+            held_until_ns: 0,
+            held_ns: HELD_NS.0,
+            timeouts: 0,
+            retries: 0,
+            failed_now: false,
+            gap: GapRun::default(),
+        }
+    }
+
+    fn hold(&mut self, now_ns: u64) {
+        self.held_until_ns = now_ns.saturating_add(self.held_ns);
+        self.held_ns = self.held_ns.saturating_mul(2).min(HELD_NS.1);
+    }
+
+    fn runs(&self, group: &Group, tags: &Tags) -> Vec<(TagId, u32)> {
+        let points = self.block.points(&group.plan.points);
+        tag_runs(&mut points.iter().filter_map(|point| tags.ids.get(point.tag as usize).copied()).collect())
+    }
+}
+
+/// One unit's tags of one cycle time.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) timing: Timing,
+    pub(crate) requests: Vec<Request>,
+    pub(crate) queue: VecDeque<u32>,
+    pub(crate) in_flight: u32,
+    pub(crate) active: bool,
+    began: TimestampNs,
+    answered: u32,
+    failed: u32,
+    start: usize,
+    readings: Vec<Reading>,
+    read_since_ns: u64,
+    read_wall: TimestampNs,
+    runs: Vec<(TagId, u32)>,
+    missed: GapRun,
+    skipped: GapRun,
+    shed: GapRun,
+    on_time_in_row: u32,
+    look_at_ns: Option<u64>,
+    all_told: Option<Quality>,
+    rejoin_at_ns: Option<u64>,
+    rejoin_ns: u64,
+}
+
+impl Lane {
+    pub(crate) fn new(group: &Group, tags: &Tags, timing: Timing) -> Lane {
+        let points = &group.plan.points;
+        let mut ids = points.iter().filter_map(|point| tags.ids.get(point.tag as usize).copied()).collect();
+        Lane {
+            timing,
+            requests: group.plan.blocks.iter().copied().map(Request::new).collect(),
+            queue: VecDeque::new(),
+            in_flight: 0,
+            active: false,
+            began: TimestampNs(0),
+            answered: 0,
+            failed: 0,
+            start: 0,
+            readings: Vec::with_capacity(points.len().min(READINGS_MAX)),
+            read_since_ns: 0,
+            read_wall: TimestampNs(0),
+            runs: tag_runs(&mut ids),
+            missed: GapRun::default(),
+            skipped: GapRun::default(),
+            shed: GapRun::default(),
+            on_time_in_row: 0,
+            look_at_ns: None,
+            all_told: None,
+            rejoin_at_ns: None,
+            rejoin_ns: REJOIN_NS.0,
+        }
+    }
+
+    /// Begins a cycle; `missed` due times passed unseen before it.
+    pub(crate) fn begin(&mut self, missed: u64, group: &Group, tags: &mut Tags, out: &mut Out<'_>) {
+        if missed > 0 {
+            self.skip(missed, out);
+        } else {
+            self.on_time_in_row += 1;
+            if self.on_time_in_row > 1 {
+                out.gap(&self.runs, self.skipped.end(out.now));
+            }
+        }
+        self.rejoin(group, tags, out);
+        self.active = true;
+        self.began = out.now.wall;
+        (self.answered, self.failed) = (0, 0);
+        let len = self.requests.len();
+        for i in (0..len).map(|i| (self.start + i) % len) {
+            let request = &mut self.requests[i];
+            request.retries = 0;
+            request.failed_now = request.held_until_ns > out.now.mono_ns;
+            if request.failed_now {
+                self.failed += 1;
+            } else {
+                self.queue.push_back(i as u32);
+            }
+        }
+        self.end_if_done(group, tags, out);
+    }
+
+    /// Joins what was split, now and then, to see whether the device takes it now.
+    fn rejoin(&mut self, group: &Group, tags: &Tags, out: &mut Out<'_>) {
+        if self.rejoin_at_ns.is_none_or(|at| at > out.now.mono_ns) {
+            return;
+        }
+        self.rejoin_at_ns = None;
+        for request in &mut self.requests {
+            if request.gap.is_open() {
+                out.gap(&request.runs(group, tags), request.gap.end(out.now));
+            }
+        }
+        self.requests = group.plan.blocks.iter().copied().map(Request::new).collect();
+        self.start = 0;
+    }
+
+    /// Counts due polls that were skipped because the one before was still under way.
+    pub(crate) fn skip(&mut self, missed: u64, out: &mut Out<'_>) {
+        self.on_time_in_row = 0;
+        out.counters.add(Counter::CyclesSkipped, missed);
+        let from = self.missed_from(missed, out.now);
+        let span = self.skipped.miss(out.now, from, model::GapReason::CycleSkipped, missed);
+        out.gap(&self.runs, span);
+        self.look(out.now);
+    }
+
+    /// Counts due polls that were not made because of `failure`, and tells the tags.
+    pub(crate) fn miss(&mut self, missed: u64, failure: Failure, group: &Group, tags: &mut Tags, out: &mut Out<'_>) {
+        let from = self.missed_from(missed, out.now);
+        self.miss_from(from, missed, failure, out);
+        self.tell_all(failure, group, tags, out);
+    }
+
+    fn miss_from(&mut self, from: TimestampNs, missed: u64, failure: Failure, out: &mut Out<'_>) {
+        out.counters.add(Counter::PollsFailed, missed);
+        let span = self.missed.miss(out.now, from, failure.gap(), missed);
+        out.gap(&self.runs, span);
+        self.look(out.now);
+    }
+
+    fn missed_from(&self, missed: u64, now: Moment) -> TimestampNs {
+        let before_ns = self.timing.every_ns().saturating_mul(missed.saturating_sub(1));
+        now.wall.plus_ns(-i64::try_from(before_ns).unwrap_or(i64::MAX))
+    }
+
+    fn look(&mut self, now: Moment) {
+        self.look_at_ns.get_or_insert(now.mono_ns.saturating_add(LOOK_EVERY_NS));
+    }
+
+    /// A request's data.
+    pub(crate) fn on_data(&mut self, at: u32, data: &[u8], group: &Group, tags: &mut Tags, out: &mut Out<'_>) -> bool {
+        let Some(request) = self.requests.get_mut(at as usize) else { return false };
+        let mended = request.failure.take().is_some();
+        (request.timeouts, request.held_ns) = (0, HELD_NS.0);
+        let block = request.block;
+        self.answered += 1;
+        self.all_told = None;
+        for point in block.points(&group.plan.points) {
+            let offset = usize::from(point.address.saturating_sub(block.address));
+            let (value, quality) = if block.function.is_bits() {
+                bit_at(data, offset).map_or((None, Quality::BAD_DECODING), |on| point.spec.bit(on))
+            } else {
+                let bytes = data.get(offset * 2..).unwrap_or_default();
+                if point.spec.is_text() {
+                    let bytes = bytes.get(..usize::from(point.span) * 2).unwrap_or(bytes);
+                    let (scratch, text) = &mut *out.text;
+                    point.spec.text(bytes, scratch, text);
+                    (Some(Value::Text(tags.text(point.tag, text))), Quality::GOOD)
+                } else {
+                    point.spec.registers(bytes)
+                }
+            };
+            self.read(point.tag, value, quality, tags, out.now);
+        }
+        self.land(group, tags, out);
+        mended
+    }
+
+    /// A request failed. True where that was not known.
+    pub(crate) fn on_failure(
+        &mut self,
+        at: u32,
+        failure: Failure,
+        group: &Group,
+        tags: &mut Tags,
+        out: &mut Out<'_>,
+    ) -> bool {
+        let news = self.fail(at, failure, group, tags, out);
+        if failure.is_lasting()
+            && let Some(request) = self.requests.get_mut(at as usize)
+        {
+            request.hold(out.now.mono_ns);
+        }
+        self.land(group, tags, out);
+        news
+    }
+
+    /// A request was not answered: the rest of the cycle is given up, and the next one begins
+    /// after it, so that a request that a device always ignores does not shadow the others. One
+    /// that is ignored more than `hold_after` times in a row is held.
+    pub(crate) fn on_timeout(
+        &mut self,
+        at: u32,
+        hold_after: u8,
+        failure: Failure,
+        group: &Group,
+        tags: &mut Tags,
+        out: &mut Out<'_>,
+    ) -> bool {
+        self.start = at as usize + 1;
+        if let Some(request) = self.requests.get_mut(at as usize) {
+            request.timeouts = request.timeouts.saturating_add(1);
+            if request.timeouts > hold_after {
+                request.hold(out.now.mono_ns);
+            }
+        }
+        let news = self.fail(at, failure, group, tags, out);
+        self.abandon(failure, group, tags, out);
+        self.land(group, tags, out);
+        news
+    }
+
+    /// A request under way has ended.
+    fn land(&mut self, group: &Group, tags: &mut Tags, out: &mut Out<'_>) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.end_if_done(group, tags, out);
+    }
+
+    /// Sends a request again in this cycle, if it was not sent more than `most` times again.
+    pub(crate) fn retry(&mut self, at: u32, most: u8) -> Option<u8> {
+        let request = self.requests.get_mut(at as usize).filter(|request| request.retries < most)?;
+        request.retries += 1;
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.queue.push_front(at);
+        Some(request.retries)
+    }
+
+    /// Takes a refused request apart and sends both parts in this cycle. False where it cannot be.
+    pub(crate) fn split(&mut self, at: u32, group: &Group, tags: &Tags, out: &mut Out<'_>) -> bool {
+        let Some(request) = self.requests.get_mut(at as usize) else { return false };
+        let Some((head, tail)) = split(&request.block, &group.plan.points) else { return false };
+        if request.gap.is_open() {
+            out.gap(&request.runs(group, tags), request.gap.end(out.now));
+        }
+        request.block = head;
+        let second = self.requests.len() as u32;
+        let mut request = Request::new(tail);
+        request.failure = self.requests[at as usize].failure;
+        self.requests.push(request);
+        self.queue.push_front(second);
+        self.queue.push_front(at);
+        self.in_flight = self.in_flight.saturating_sub(1);
+        out.counters.add(Counter::Splits, 1);
+        if self.rejoin_at_ns.is_none() {
+            self.rejoin_at_ns = Some(out.now.mono_ns.saturating_add(self.rejoin_ns));
+            self.rejoin_ns = self.rejoin_ns.saturating_mul(2).min(REJOIN_NS.1);
+        }
+        true
+    }
+
+    /// The unit answers again: what it did not answer before is asked again at once.
+    pub(crate) fn forgive(&mut self, now_ns: u64) {
+        for request in self.requests.iter_mut().filter(|request| request.timeouts > 0) {
+            (request.timeouts, request.held_until_ns, request.held_ns) = (0, 0, HELD_NS.0);
+        }
+        self.timing.early(now_ns);
+    }
+
+    /// Gives up what was not sent of the cycle under way.
+    pub(crate) fn abandon(&mut self, failure: Failure, group: &Group, tags: &mut Tags, out: &mut Out<'_>) {
+        while let Some(at) = self.queue.pop_front() {
+            self.fail(at, failure, group, tags, out);
+        }
+        self.end_if_done(group, tags, out);
+    }
+
+    fn fail(&mut self, at: u32, failure: Failure, group: &Group, tags: &mut Tags, out: &mut Out<'_>) -> bool {
+        let Some(request) = self.requests.get_mut(at as usize) else { return false };
+        let news = request.failure.replace(failure) != Some(failure);
+        request.failed_now = true;
+        let block = request.block;
+        self.failed += 1;
+        for point in block.points(&group.plan.points) {
+            self.read(point.tag, None, failure.quality(), tags, out.now);
+        }
+        news
+    }
+
+    /// Tells every tag of the lane that it is bad, each once.
+    pub(crate) fn tell_all(&mut self, failure: Failure, group: &Group, tags: &mut Tags, out: &mut Out<'_>) {
+        let quality = failure.quality();
+        if self.all_told == Some(quality) {
+            return;
+        }
+        self.flush(group, tags, out);
+        self.all_told = Some(quality);
+        for points in group.plan.points.chunks(READINGS_MAX) {
+            for point in points {
+                self.read(point.tag, None, quality, tags, out.now);
+            }
+            self.flush(group, tags, out);
+        }
+    }
+
+    fn read(&mut self, tag: u32, value: Option<Value>, quality: Quality, tags: &mut Tags, now: Moment) {
+        let (Some(id), Some(told)) = (tags.ids.get(tag as usize), tags.told.get_mut(tag as usize)) else { return };
+        if value.is_some() {
+            *told = Quality::GOOD;
+        } else if quality == Quality::BAD_TIMEOUT && *told == Quality::BAD_NO_COMMUNICATION {
+            // Another timeout is no news of a device that is known to be away.
+            return;
+        } else if std::mem::replace(told, quality) == quality {
+            return;
+        }
+        if self.readings.is_empty() {
+            self.read_since_ns = now.mono_ns;
+        }
+        self.read_wall = now.wall;
+        self.readings.push(Reading { tag: *id, source_time: None, value, quality });
+    }
+
+    fn end_if_done(&mut self, group: &Group, tags: &mut Tags, out: &mut Out<'_>) {
+        let done = self.queue.is_empty() && self.in_flight == 0;
+        if self.active && done {
+            self.active = false;
+            self.flush(group, tags, out);
+            self.book(group, tags, out);
+        } else if self.readings.len() >= READINGS_MAX {
+            self.flush(group, tags, out);
+        }
+    }
+
+    /// Books the failures of a cycle that ended: one gap for all where nothing was answered, else
+    /// one for each request that failed.
+    fn book(&mut self, group: &Group, tags: &Tags, out: &mut Out<'_>) {
+        let any_open = self.look_at_ns.is_some();
+        if self.failed == 0 && !any_open {
+            return;
+        }
+        let mut reasons = self.requests.iter().filter_map(|request| request.failure.filter(|_| request.failed_now));
+        let first = reasons.next();
+        let whole = first.filter(|first| self.answered == 0 && reasons.all(|other| other.gap() == first.gap()));
+        match whole {
+            Some(failure) => self.miss_from(self.began, 1, failure, out),
+            None => out.gap(&self.runs, self.missed.end(out.now)),
+        }
+        for request in &mut self.requests {
+            let failure = request.failure.filter(|_| request.failed_now && whole.is_none());
+            let span = match failure {
+                Some(failure) => {
+                    out.counters.add(Counter::PollsFailed, 1);
+                    self.look_at_ns.get_or_insert(out.now.mono_ns.saturating_add(LOOK_EVERY_NS));
+                    request.gap.miss(out.now, self.began, failure.gap(), 1)
+                }
+                None => request.gap.end(out.now),
+            };
+            if span.is_some() {
+                out.gap(&request.runs(group, tags), span);
+            }
+        }
+    }
+
+    /// Submits what was read.
+    fn flush(&mut self, group: &Group, tags: &mut Tags, out: &mut Out<'_>) {
+        if self.readings.is_empty() {
+            return;
+        }
+        if !self.readings.is_sorted_by_key(|reading| reading.tag) {
+            self.readings.sort_by_key(|reading| reading.tag);
+        }
+        let count = self.readings.len() as u64;
+        let span = match out.intake.submit(out.source, self.read_wall, &self.readings) {
+            Ok(_) => self.shed.end(out.now),
+            Err(_) => {
+                out.counters.add(Counter::ReadingsShed, count);
+                self.all_told = None;
+                for point in &group.plan.points {
+                    if let Some(told) = tags.told.get_mut(point.tag as usize) {
+                        *told = UNTOLD;
+                    }
+                }
+                self.look(out.now);
+                self.shed.miss(out.now, self.read_wall, model::GapReason::Shed, count)
+            }
+        };
+        out.gap(&self.runs, span);
+        self.readings.clear();
+    }
+
+    /// Time went on: submits readings that waited long enough, says gaps that last.
+    pub(crate) fn on_time(&mut self, group: &Group, tags: &mut Tags, out: &mut Out<'_>) {
+        if !self.readings.is_empty() && self.read_since_ns.saturating_add(HOLD_NS) <= out.now.mono_ns {
+            self.flush(group, tags, out);
+        }
+        if self.look_at_ns.is_some_and(|at| at <= out.now.mono_ns) {
+            self.look_at_ns = None;
+            self.say(group, tags, out, |run, now| run.say(now));
+        }
+    }
+
+    /// Says everything that is unsaid; for the end.
+    pub(crate) fn finish(&mut self, group: &Group, tags: &mut Tags, out: &mut Out<'_>) {
+        self.flush(group, tags, out);
+        self.say(group, tags, out, |run, now| run.end(now));
+    }
+
+    fn say(
+        &mut self,
+        group: &Group,
+        tags: &Tags,
+        out: &mut Out<'_>,
+        what: impl Fn(&mut GapRun, Moment) -> Option<Span>,
+    ) {
+        let mut open = false;
+        for run in [&mut self.missed, &mut self.skipped, &mut self.shed] {
+            out.gap(&self.runs, what(run, out.now));
+            open |= run.is_open();
+        }
+        for request in self.requests.iter_mut().filter(|request| request.gap.is_open()) {
+            let span = what(&mut request.gap, out.now);
+            out.gap(&request.runs(group, tags), span);
+            open |= request.gap.is_open();
+        }
+        if open {
+            self.look(out.now);
+        }
+    }
+
+    /// When [`Lane::on_time`] or its timing next has something to do. `idle`: a cycle could begin.
+    pub(crate) fn next_ns(&self, idle: bool) -> u64 {
+        let held = (!self.readings.is_empty()).then(|| self.read_since_ns.saturating_add(HOLD_NS));
+        let due = self.timing.next_ns(self.active || !idle);
+        [held, self.look_at_ns].into_iter().flatten().fold(due, u64::min)
+    }
+}

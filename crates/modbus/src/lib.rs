@@ -1,0 +1,43 @@
+//! Millstream's own Modbus TCP client: one source, its units and their tags, polled.
+//!
+//! Purpose: read registers and bits as the configuration says, and give the pass readings, gaps,
+//! states and counts. Pure inside ([`codec`], [`plan`], [`decode`], [`session`], [`schedule`],
+//! [`poller`] take bytes and times and say what to do), I/O outside ([`source`], [`probe`]).
+//!
+//! Standards: *Modbus Application Protocol Specification V1.1b3*; *Modbus Messaging on TCP/IP
+//! Implementation Guide V1.0b*.
+//!
+//! Invariants (each module has its own, named there)
+//! - an answer is data only of the request that it matches by transaction, unit, function and
+//!   length (T2);
+//! - every due poll is answered, or counted in a gap with its reason (R3, A2, G1);
+//! - a device that is silent or fails costs no other device anything, and comes back by itself
+//!   (R2, T4);
+//! - everything held is bounded (T5, S2).
+//!
+//! It does not write to devices, speak serial RTU, or scale beyond `raw * scale + offset`.
+
+#![forbid(unsafe_code)]
+
+pub mod backoff;
+pub mod codec;
+pub mod counters;
+pub mod decode;
+pub mod exception;
+pub mod gaps;
+mod health;
+mod lane;
+pub mod layout;
+mod loss;
+mod outlet;
+pub mod plan;
+pub mod poller;
+pub mod probe;
+pub mod schedule;
+pub mod session;
+pub mod source;
+mod unit;
+
+pub use loss::Loss;
+pub use probe::{ProbeReport, probe};
+pub use source::run;

@@ -1,0 +1,211 @@
+//! What runs on a shard sees of it.
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    future::Future,
+    rc::Rc,
+    sync::Arc,
+    task::Waker,
+    thread::ThreadId,
+};
+
+use env::Clock;
+use model::ShardId;
+use tokio::task::JoinHandle;
+use uring::{IoMode, WakeFd, clock::SystemClock};
+
+use crate::{
+    helper::Helper,
+    lane::{LANES, Lane},
+    meter::Meters,
+    sender::ShardSender,
+    stages::{Look, Stages},
+    task::Measured,
+    thread::Settings,
+};
+
+thread_local! {
+    static CURRENT: RefCell<Option<ShardContext>> = const { RefCell::new(None) };
+}
+
+/// The shard of the calling thread; `None` on a thread that is no shard's, or whose shard has
+/// ended.
+#[must_use]
+pub fn current() -> Option<ShardContext> {
+    CURRENT.with(|current| current.borrow().clone())
+}
+
+/// A shard, from its own thread. Cheap to clone, never leaves the thread.
+#[derive(Clone)]
+pub struct ShardContext {
+    pub(crate) inner: Rc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) settings: Settings,
+    pub(crate) stages: Stages,
+    pub(crate) meters: Meters,
+    sender: ShardSender,
+    helper: Helper,
+    wake: WakeFd,
+    thread: ThreadId,
+    /// Somebody wants a duty cycle soon; kept until the next one begins.
+    kicked: Cell<bool>,
+    /// The sleeping duty cycle.
+    sleeper: RefCell<Option<Waker>>,
+    /// When the present poll of a lower-lane task or job began.
+    slice_began_ns: Cell<u64>,
+    /// What each lane used up in the present duty cycle (S2).
+    lane_spent_ns: [Cell<u64>; LANES],
+}
+
+impl ShardContext {
+    pub(crate) fn new(settings: Settings, sender: ShardSender, helper: Helper, wake: WakeFd) -> ShardContext {
+        ShardContext {
+            inner: Rc::new(Inner {
+                stages: Stages::new(settings.id, settings.quantum_ns, settings.mode),
+                meters: Meters::default(),
+                sender,
+                helper,
+                wake,
+                thread: std::thread::current().id(),
+                kicked: Cell::new(false),
+                sleeper: RefCell::default(),
+                slice_began_ns: Cell::new(0),
+                lane_spent_ns: Default::default(),
+                settings,
+            }),
+        }
+    }
+
+    /// Makes this the thread's shard until the guard is dropped.
+    pub(crate) fn enter(&self) -> Entered {
+        CURRENT.with(|current| *current.borrow_mut() = Some(self.clone()));
+        Entered
+    }
+
+    /// Which shard.
+    #[must_use]
+    pub fn id(&self) -> ShardId {
+        self.inner.settings.id
+    }
+
+    /// How it speaks to the kernel.
+    #[must_use]
+    pub fn mode(&self) -> IoMode {
+        self.inner.settings.mode
+    }
+
+    /// The way to this shard from other threads.
+    #[must_use]
+    pub fn sender(&self) -> ShardSender {
+        self.inner.sender.clone()
+    }
+
+    /// The core's background thread.
+    #[must_use]
+    pub fn helper(&self) -> &Helper {
+        &self.inner.helper
+    }
+
+    /// Whether the shard's end has begun ([`ShardSender::close`]).
+    #[must_use]
+    pub fn closing(&self) -> bool {
+        self.inner.sender.closing()
+    }
+
+    /// Spawns a task in a lane. Each of its polls comes after a look at the telemetry stages and is
+    /// measured under `name`, which many tasks may share. A panic ends the task only.
+    pub fn spawn<F>(&self, lane: Lane, name: &'static str, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        tokio::task::spawn_local(self.measured(lane, name, future))
+    }
+
+    /// The future that [`spawn`](Self::spawn) spawns, for whoever must spawn it otherwise.
+    pub fn measured<F: Future>(&self, lane: Lane, name: &'static str, future: F) -> Measured<F> {
+        Measured::new(self.clone(), lane, self.inner.meters.of(lane, name), future)
+    }
+
+    /// Whether a long loop in a lower lane should yield now: telemetry waits, or the loop has had
+    /// its slice.
+    #[must_use]
+    pub fn need_preempt(&self) -> bool {
+        let slice_ns = SystemClock.monotonic_ns().saturating_sub(self.inner.slice_began_ns.get());
+        slice_ns >= self.inner.settings.slice_ns || self.inner.stages.pending()
+    }
+
+    /// Has the duty cycle run soon, for a task that left a stage something to do.
+    pub fn kick(&self) {
+        self.inner.kicked.set(true);
+        if let Some(sleeper) = self.inner.sleeper.borrow_mut().take() {
+            sleeper.wake();
+        }
+    }
+
+    /// A call that has the duty cycle run soon, for any thread: on the shard's own it costs no
+    /// system call. Made for `uring::disk::Notice`.
+    #[must_use]
+    pub fn notice(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let (wake, thread) = (self.inner.wake.clone(), self.inner.thread);
+        Arc::new(move || match current().filter(|_| std::thread::current().id() == thread) {
+            Some(here) => here.kick(),
+            None => wake.wake(),
+        })
+    }
+
+    pub(crate) fn take_kick(&self) -> bool {
+        self.inner.kicked.replace(false)
+    }
+
+    /// Notes who sleeps; `false` when somebody has kicked meanwhile.
+    pub(crate) fn may_sleep(&self, waker: &Waker) -> bool {
+        *self.inner.sleeper.borrow_mut() = Some(waker.clone());
+        !self.inner.kicked.get()
+    }
+
+    pub(crate) fn begin_slice(&self) -> u64 {
+        let now_ns = SystemClock.monotonic_ns();
+        self.inner.slice_began_ns.set(now_ns);
+        now_ns
+    }
+
+    /// A look between lower-lane polls; a duty cycle that sleeps is woken to see to what follows.
+    pub(crate) fn look_between(&self) {
+        let work = self.inner.stages.look(Look::Pending, self.inner.settings.stage_budget);
+        if work > 0 || self.inner.stages.has_panicked() {
+            self.kick();
+        }
+    }
+
+    pub(crate) fn lane_exhausted(&self, lane: Lane) -> bool {
+        self.inner.lane_spent_ns[lane as usize].get() >= lane.budget_ns()
+    }
+
+    pub(crate) fn spend(&self, lane: Lane, ns: u64) {
+        let spent = &self.inner.lane_spent_ns[lane as usize];
+        spent.set(spent.get().saturating_add(ns));
+    }
+
+    pub(crate) fn refill_lanes(&self) {
+        self.inner.lane_spent_ns.iter().for_each(|spent| spent.set(0));
+    }
+}
+
+impl fmt::Debug for ShardContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShardContext").field("shard", &self.id()).finish_non_exhaustive()
+    }
+}
+
+/// While it lives, the thread is the shard's.
+pub(crate) struct Entered;
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.with(|current| current.borrow_mut().take());
+    }
+}

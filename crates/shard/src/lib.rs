@@ -1,0 +1,52 @@
+//! One core: its thread, its duty cycle, its lanes.
+//!
+//! Purpose: everything that runs on a core runs here, in an order that keeps telemetry first and
+//! leaves the others a share. A shard owns a list of stages and lets tasks run; what they do is
+//! theirs, and so is their state.
+//!
+//! One duty cycle:
+//! ```text
+//! look at the telemetry stages ─► posted jobs, within a budget ─► let the runtime run
+//!        ▲                                                        sockets, timers, lower lanes
+//!        └──────────── nothing to do: spin a while, then sleep ◄────────────┘
+//! ```
+//!
+//! Invariants
+//! - S1: between two polls of lower-lane tasks, and between two posted jobs, the telemetry stages
+//!   are looked at. The longest such poll is therefore what telemetry may have to wait; it is
+//!   measured by name, and named in the log when it overruns the quantum.
+//! - S2: each lower lane has a time budget a cycle, and at least one poll a cycle: a flood in one
+//!   lane, telemetry included, slows the others but stops none.
+//! - S3: no wake-up is lost: readiness is cleared before the look, kept from its edge on, and the
+//!   thread sleeps only if the look found nothing.
+//! - S4: a panic in a stage or a posted job ends the shard with its story; one in a lower-lane task
+//!   ends that task.
+//! - S5: after [`ShardSender::close`] the stages take nothing new, and the thread ends when all say
+//!   that they are drained, or says which were not.
+//!
+//! It deliberately knows nothing of telemetry, and decides nothing about what a stage does with
+//! its budget. Tasks that are spawned past [`ShardContext::spawn`] (plain `tokio::spawn`) run, but
+//! S1 and S2 don't hold for them.
+
+mod context;
+mod cycle;
+mod helper;
+mod lane;
+mod meter;
+mod sender;
+mod stage;
+mod stages;
+mod stats;
+mod task;
+mod thread;
+
+#[cfg(test)]
+mod tests;
+
+pub use context::{ShardContext, current};
+pub use helper::{Helper, HelperFull};
+pub use lane::Lane;
+pub use sender::{Job, PostError, ShardSender};
+pub use stage::Stage;
+pub use stats::{Distribution, ShardStats, StageStats};
+pub use thread::{BuildResult, Settings, ShardError, ShardThread, spawn_thread};

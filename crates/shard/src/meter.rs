@@ -1,0 +1,183 @@
+//! Measuring polls: one histogram for each stage and kind of task.
+//!
+//! A snapshot walks a histogram, which takes microseconds. So that it never becomes the overrun
+//! that it looks for, the histograms are walked one a cycle, and the result is published when all
+//! are through.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
+
+use hdrhistogram::Histogram;
+use model::ShardId;
+
+use crate::{
+    lane::Lane,
+    stats::{Distribution, StageStats},
+};
+
+/// Longest time told apart; longer ones count as this.
+const TIME_NS_MAX: u64 = 60_000_000_000;
+/// Decimal digits kept: 1 % exact, 30 KiB a histogram.
+const DIGITS: u8 = 2;
+/// At most one line a second in the log about one stage's overruns.
+const WARN_EVERY_NS: u64 = 1_000_000_000;
+
+/// A distribution as it grows.
+pub(crate) struct Meter(RefCell<Histogram<u64>>);
+
+impl Meter {
+    pub(crate) fn new() -> Meter {
+        let histogram = Histogram::new_with_bounds(1, TIME_NS_MAX, DIGITS);
+        Meter(RefCell::new(histogram.expect("the bounds are constants that fit each other")))
+    }
+
+    pub(crate) fn record(&self, ns: u64) {
+        self.0.borrow_mut().saturating_record(ns);
+    }
+
+    /// One walk through the histogram.
+    pub(crate) fn snapshot(&self) -> Distribution {
+        // Ten-thousandths of all that may lie above a mark: p50, p90, p99, p99.9, p99.99.
+        const ABOVE: [u128; 5] = [5_000, 1_000, 100, 10, 1];
+        let histogram = self.0.borrow();
+        let count = histogram.len();
+        let max_ns = if count == 0 { 0 } else { histogram.max() };
+        let mut marks = [0; ABOVE.len()];
+        let (mut seen, mut next) = (0, 0);
+        for value in histogram.iter_recorded() {
+            seen += value.count_since_last_iteration();
+            let above = u128::from(count - seen) * 10_000;
+            while next < ABOVE.len() && above <= u128::from(count) * ABOVE[next] {
+                marks[next] = value.value_iterated_to().min(max_ns);
+                next += 1;
+            }
+        }
+        let [p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns] = marks;
+        Distribution { count, p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns, max_ns }
+    }
+}
+
+/// The measure of one stage or kind of task.
+pub(crate) struct StageMeter {
+    name: &'static str,
+    lane: Lane,
+    poll: Meter,
+    overruns: Cell<u64>,
+    warned_ns: Cell<Option<u64>>,
+    overruns_warned: Cell<u64>,
+}
+
+impl StageMeter {
+    fn new(lane: Lane, name: &'static str) -> StageMeter {
+        StageMeter {
+            name,
+            lane,
+            poll: Meter::new(),
+            overruns: Cell::new(0),
+            warned_ns: Cell::new(None),
+            overruns_warned: Cell::new(0),
+        }
+    }
+
+    /// Records a poll that ended at `now_ns`, and says so in the log if it overran.
+    pub(crate) fn record(&self, shard: ShardId, took_ns: u64, quantum_ns: u64, now_ns: u64) {
+        self.poll.record(took_ns);
+        if took_ns <= quantum_ns {
+            return;
+        }
+        self.overruns.set(self.overruns.get() + 1);
+        if self.warned_ns.get().is_some_and(|at| now_ns < at + WARN_EVERY_NS) {
+            return;
+        }
+        let more = self.overruns.get() - self.overruns_warned.get() - 1;
+        self.warned_ns.set(Some(now_ns));
+        self.overruns_warned.set(self.overruns.get());
+        tracing::warn!(
+            shard = shard.0,
+            stage = self.name,
+            lane = self.lane.name(),
+            took_us = took_ns / 1_000,
+            quantum_us = quantum_ns / 1_000,
+            unreported = more,
+            "a stage overran its quantum; telemetry waited for it"
+        );
+    }
+
+    fn snapshot(&self) -> StageStats {
+        StageStats { name: self.name, lane: self.lane, poll: self.poll.snapshot(), overruns: self.overruns.get() }
+    }
+}
+
+/// All measures of a shard, and the walk through them.
+#[derive(Default)]
+pub(crate) struct Meters {
+    all: RefCell<Vec<Rc<StageMeter>>>,
+    walked: RefCell<Vec<StageStats>>,
+}
+
+impl Meters {
+    /// The measure of a name in a lane; the same for all that share them.
+    pub(crate) fn of(&self, lane: Lane, name: &'static str) -> Rc<StageMeter> {
+        let mut all = self.all.borrow_mut();
+        if let Some(found) = all.iter().find(|meter| meter.lane == lane && meter.name == name) {
+            return found.clone();
+        }
+        let meter = Rc::new(StageMeter::new(lane, name));
+        all.push(meter.clone());
+        meter
+    }
+
+    /// A snapshot of each, at once.
+    pub(crate) fn all(&self) -> Vec<StageStats> {
+        self.all.borrow().iter().map(|meter| meter.snapshot()).collect()
+    }
+
+    /// Takes the next snapshot; all of them once the last is taken.
+    pub(crate) fn walk(&self) -> Option<Vec<StageStats>> {
+        let all = self.all.borrow();
+        let mut walked = self.walked.borrow_mut();
+        if let Some(next) = all.get(walked.len()) {
+            walked.push(next.snapshot());
+        }
+        (walked.len() == all.len()).then(|| std::mem::take(&mut *walked))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_agrees_with_the_histogram() {
+        let meter = Meter::new();
+        assert_eq!(meter.snapshot(), Distribution::default());
+        for n in 1..=20_000_u64 {
+            meter.record(n * 100);
+        }
+        let at = meter.snapshot();
+        let histogram = meter.0.borrow();
+        assert_eq!(at.count, 20_000);
+        assert_eq!(at.max_ns, histogram.max());
+        for (got, quantile) in
+            [(at.p50_ns, 0.5), (at.p90_ns, 0.9), (at.p99_ns, 0.99), (at.p999_ns, 0.999), (at.p9999_ns, 0.9999)]
+        {
+            assert_eq!(got, histogram.value_at_quantile(quantile).min(at.max_ns), "{quantile}");
+        }
+    }
+
+    #[test]
+    fn the_walk_takes_one_at_a_time_and_ends_with_all() {
+        let meters = Meters::default();
+        assert_eq!(meters.walk(), Some(Vec::new()));
+        meters.of(Lane::Batch, "a").record(ShardId(0), 5, 10, 0);
+        let again = meters.of(Lane::Batch, "a");
+        again.record(ShardId(0), 11, 10, 0);
+        meters.of(Lane::Event, "a");
+        assert_eq!(meters.walk(), None);
+        let all = meters.walk().expect("both walked");
+        assert_eq!(all.len(), 2);
+        assert_eq!((all[0].poll.count, all[0].overruns), (2, 1));
+    }
+}

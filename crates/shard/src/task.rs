@@ -1,0 +1,53 @@
+//! A lower-lane task: telemetry first, then one measured poll.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use env::Clock;
+use uring::clock::SystemClock;
+
+use crate::{context::ShardContext, lane::Lane, meter::StageMeter};
+
+/// A future in a lane; see [`ShardContext::spawn`].
+#[must_use = "a future does nothing until it is polled"]
+pub struct Measured<F> {
+    context: ShardContext,
+    lane: Lane,
+    meter: Rc<StageMeter>,
+    /// Boxed, so that it needs no pin projection; one allocation a task, as spawning makes one.
+    future: Pin<Box<F>>,
+}
+
+impl<F> Measured<F> {
+    pub(crate) fn new(context: ShardContext, lane: Lane, meter: Rc<StageMeter>, future: F) -> Measured<F> {
+        Measured { context, lane, meter, future: Box::pin(future) }
+    }
+}
+
+impl<F: Future> Future for Measured<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let shard = self.context.clone();
+        if self.lane != Lane::Telemetry {
+            shard.look_between();
+        }
+        if shard.lane_exhausted(self.lane) {
+            // The next duty cycle refills the lane; it may be asleep.
+            shard.kick();
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let from_ns = shard.begin_slice();
+        let polled = self.future.as_mut().poll(context);
+        let to_ns = SystemClock.monotonic_ns();
+        let took_ns = to_ns.saturating_sub(from_ns);
+        shard.spend(self.lane, took_ns);
+        self.meter.record(shard.id(), took_ns, shard.inner.settings.quantum_ns, to_ns);
+        polled
+    }
+}

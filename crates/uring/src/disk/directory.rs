@@ -1,0 +1,156 @@
+//! A log's directory with blocking calls, and directories that outlive a power cut.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt, FileExt},
+    path::{Path, PathBuf},
+};
+
+use env::disk::{FileNumber, Storage};
+
+/// Permissions of directories made here: the owner writes, the group reads.
+const DIRECTORY_MODE: u32 = 0o750;
+
+/// [`Storage`] over a directory of the file system.
+#[derive(Clone, Debug)]
+pub struct DirectoryStorage {
+    directory: PathBuf,
+}
+
+impl DirectoryStorage {
+    /// The storage of a directory, which must exist when it is used.
+    #[must_use]
+    pub fn new(directory: impl Into<PathBuf>) -> DirectoryStorage {
+        DirectoryStorage { directory: directory.into() }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn path(&self, file: FileNumber) -> PathBuf {
+        self.directory.join(file.to_string())
+    }
+
+    fn open(&self, file: FileNumber) -> io::Result<File> {
+        let path = self.path(file);
+        File::open(&path).map_err(|error| at(&path, "open", error))
+    }
+}
+
+impl Storage for DirectoryStorage {
+    fn list(&self) -> io::Result<Vec<FileNumber>> {
+        let entries = fs::read_dir(&self.directory).map_err(|error| at(&self.directory, "list", error))?;
+        let mut numbers = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| at(&self.directory, "list", error))?;
+            numbers.extend(entry.file_name().to_str().and_then(number));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn length(&self, file: FileNumber) -> io::Result<u64> {
+        let path = self.path(file);
+        Ok(fs::metadata(&path).map_err(|error| at(&path, "ask the length of", error))?.len())
+    }
+
+    fn read_at(&self, file: FileNumber, offset: u64, to: &mut [u8]) -> io::Result<usize> {
+        let open = self.open(file)?;
+        let mut read = 0;
+        while read < to.len() {
+            match open.read_at(&mut to[read..], offset + read as u64) {
+                Ok(0) => break,
+                Ok(bytes) => read += bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(at(&self.path(file), "read", error)),
+            }
+        }
+        Ok(read)
+    }
+
+    fn truncate(&mut self, file: FileNumber, length: u64) -> io::Result<()> {
+        let path = self.path(file);
+        let cut = || {
+            let open = OpenOptions::new().write(true).open(&path)?;
+            open.set_len(length)?;
+            open.sync_all()
+        };
+        cut().map_err(|error| at(&path, "cut", error))
+    }
+
+    fn remove(&mut self, file: FileNumber) -> io::Result<()> {
+        let path = self.path(file);
+        fs::remove_file(&path).map_err(|error| at(&path, "remove", error))?;
+        sync_directory(&self.directory)
+    }
+
+    fn sync(&mut self, file: FileNumber) -> io::Result<()> {
+        self.open(file)?.sync_all().map_err(|error| at(&self.path(file), "sync", error))?;
+        sync_directory(&self.directory)
+    }
+}
+
+/// The number of a segment file's name; `None` for any other file.
+fn number(name: &str) -> Option<FileNumber> {
+    let number = FileNumber(name.strip_suffix(".seg")?.parse().ok()?);
+    (number.to_string() == name).then_some(number)
+}
+
+/// Creates a directory with all that is missing above it, and makes every new entry durable: a
+/// directory whose entry was not synced is gone after a power cut, with everything in it.
+///
+/// # Errors
+/// A directory cannot be made or synced; the text names it.
+pub fn create_directory_durable(path: &Path) -> io::Result<()> {
+    let path = std::path::absolute(path)?;
+    let mut missing: Vec<&Path> = path.ancestors().take_while(|above| !above.is_dir()).collect();
+    while let Some(next) = missing.pop() {
+        match fs::DirBuilder::new().mode(DIRECTORY_MODE).create(next) {
+            // Another process made it at the same time: as good.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && next.is_dir() => {}
+            made => made.map_err(|error| at(next, "create the directory", error))?,
+        }
+        if let Some(parent) = next.parent() {
+            sync_directory(parent)?;
+        }
+    }
+    Ok(())
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory).and_then(|open| open.sync_all()).map_err(|error| at(directory, "sync", error))
+}
+
+/// An error that says where it happened; its kind stays what it was.
+fn at(path: &Path, what: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot {what} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_names_are_segments() {
+        assert_eq!(number("00000000000000000042.seg"), Some(FileNumber(42)));
+        for other in ["42.seg", "LOCK", "00000000000000000042.seg.tmp", "+0000000000000000042.seg", ".seg"] {
+            assert_eq!(number(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn directories_are_made_with_their_ancestors_and_twice_is_fine() {
+        let root = tempfile::tempdir().expect("a directory");
+        let deep = root.path().join("a/b/c");
+        create_directory_durable(&deep).expect("made");
+        create_directory_durable(&deep).expect("there already");
+        assert!(deep.is_dir());
+        fs::write(root.path().join("file"), "").expect("a file");
+        let error = create_directory_durable(&root.path().join("file/below")).expect_err("below a file");
+        assert!(error.to_string().contains("file"), "{error}");
+    }
+}

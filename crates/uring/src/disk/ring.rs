@@ -1,0 +1,175 @@
+//! The disk through tokio-uring: operations are in the kernel when `submit` returns.
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, VecDeque},
+    fs,
+    future::Future,
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use env::disk::{Block, Completion, Disk, DiskError, DiskOp, FileNumber, OpId};
+use tokio_uring::{
+    buf::BoundedBuf,
+    fs::{File, OpenOptions},
+};
+
+use super::{FILE_MODE, Notice, beyond, not_open};
+use crate::host::hand_over;
+
+/// What an operation of the kernel comes to.
+type Outcome = (Result<usize, DiskError>, Option<Block>);
+
+/// [`Disk`] over tokio-uring; lives on one thread, inside its runtime.
+pub struct UringDisk {
+    directory: PathBuf,
+    directory_file: Rc<File>,
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    files: RefCell<HashMap<FileNumber, Rc<File>>>,
+    completions: RefCell<VecDeque<Completion>>,
+    notice: Notice,
+}
+
+impl Shared {
+    fn complete(&self, id: OpId, (result, block): Outcome) {
+        self.completions.borrow_mut().push_back(Completion { id, result, block });
+        (self.notice)();
+    }
+}
+
+impl UringDisk {
+    /// The disk of a directory.
+    ///
+    /// # Errors
+    /// The directory cannot be opened.
+    pub fn open(directory: &Path, notice: Notice) -> io::Result<UringDisk> {
+        Ok(UringDisk {
+            directory: directory.to_path_buf(),
+            directory_file: Rc::new(File::from_std(fs::File::open(directory)?)),
+            shared: Rc::new(Shared { files: RefCell::default(), completions: RefCell::default(), notice }),
+        })
+    }
+
+    /// Puts an operation into the kernel now, and its end into the queue whenever it comes.
+    fn start(&self, id: OpId, operation: impl Future<Output = Outcome> + 'static) {
+        let mut operation: Pin<Box<dyn Future<Output = Outcome>>> = Box::pin(operation);
+        // The first poll is what submits; its waker is replaced by the task's own, below.
+        match operation.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => self.shared.complete(id, outcome),
+            Poll::Pending => {
+                hand_over();
+                let shared = self.shared.clone();
+                tokio::task::spawn_local(async move {
+                    let outcome = operation.await;
+                    shared.complete(id, outcome);
+                });
+            }
+        }
+    }
+
+    fn create(&self, id: OpId, number: FileNumber) {
+        let path = self.directory.join(number.to_string());
+        let shared = self.shared.clone();
+        self.start(id, async move {
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(true).mode(FILE_MODE);
+            let result = options.open(path).await.map(|file| {
+                shared.files.borrow_mut().insert(number, Rc::new(file));
+                0
+            });
+            outcome(result)
+        });
+    }
+
+    fn write(&self, id: OpId, number: FileNumber, offset: u64, from: usize, block: Block) {
+        let Some(file) = self.file(number) else {
+            return self.shared.complete(id, (Err(not_open(number)), Some(block)));
+        };
+        if from > block.len() {
+            let error = beyond(number, from, block.len());
+            return self.shared.complete(id, (Err(error), Some(block)));
+        }
+        let write = file.write_at(Lent(block).slice(from..), offset).submit();
+        self.start(id, async move {
+            let (result, slice) = write.await;
+            (result.map_err(|error| DiskError::from_io(&error)), Some(slice.into_inner().0))
+        });
+    }
+
+    fn close(&self, id: OpId, number: FileNumber) {
+        let Some(file) = self.shared.files.borrow_mut().remove(&number) else {
+            return self.shared.complete(id, (Err(not_open(number)), None));
+        };
+        match Rc::try_unwrap(file) {
+            Ok(file) => self.start(id, async move { outcome(file.close().await.map(|()| 0)) }),
+            // A sync still holds it: the last one to let go closes it.
+            Err(_) => self.shared.complete(id, (Ok(0), None)),
+        }
+    }
+
+    fn file(&self, number: FileNumber) -> Option<Rc<File>> {
+        self.shared.files.borrow().get(&number).cloned()
+    }
+}
+
+impl Disk for UringDisk {
+    fn submit(&mut self, id: OpId, op: DiskOp) {
+        match op {
+            DiskOp::Create { file } => self.create(id, file),
+            DiskOp::Write { file, offset, from, block } => self.write(id, file, offset, from, block),
+            DiskOp::Sync { file } => match self.file(file) {
+                Some(file) => self.start(id, async move { outcome(file.sync_data().await.map(|()| 0)) }),
+                None => self.shared.complete(id, (Err(not_open(file)), None)),
+            },
+            DiskOp::SyncDirectory => {
+                let directory = self.directory_file.clone();
+                self.start(id, async move { outcome(directory.sync_all().await.map(|()| 0)) });
+            }
+            DiskOp::Close { file } => self.close(id, file),
+            DiskOp::Remove { file } => {
+                let path = self.directory.join(file.to_string());
+                self.start(id, async move { outcome(tokio_uring::fs::remove_file(path).await.map(|()| 0)) });
+            }
+        }
+    }
+
+    fn poll_completion(&mut self) -> Option<Completion> {
+        self.shared.completions.borrow_mut().pop_front()
+    }
+}
+
+fn outcome(result: io::Result<usize>) -> Outcome {
+    (result.map_err(|error| DiskError::from_io(&error)), None)
+}
+
+/// A block that an operation of the kernel reads.
+struct Lent(Block);
+
+mod lent {
+    #![expect(unsafe_code, reason = "tokio-uring asks for a promise that the bytes do not move")]
+
+    // SAFETY: a block's bytes are on the heap, so they stay where they are when the block is moved;
+    // nobody can reach a `Lent` to grow or free it while tokio-uring owns it; and the first
+    // `len()` bytes are initialised.
+    unsafe impl tokio_uring::buf::IoBuf for super::Lent {
+        fn stable_ptr(&self) -> *const u8 {
+            self.0.as_ptr()
+        }
+
+        fn bytes_init(&self) -> usize {
+            self.0.len()
+        }
+
+        fn bytes_total(&self) -> usize {
+            self.0.len()
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! One suite for both disks.
+
+use std::{cell::RefCell, collections::HashMap, rc::Rc};
+
+use env::disk::{Block, Completion, Disk, DiskError, DiskOp, FileNumber, OpId, Storage};
+
+use super::*;
+use crate::{IoMode, WakeFd, block_on, probe};
+
+const FILE: FileNumber = FileNumber(7);
+
+fn block(bytes: &[u8]) -> Block {
+    let mut block = Block::new();
+    block.extend_from_slice(bytes);
+    block
+}
+
+struct Rig {
+    disk: Box<dyn Disk>,
+    wake: WakeFd,
+    next: u64,
+    early: HashMap<OpId, Completion>,
+}
+
+impl Rig {
+    fn submit(&mut self, op: DiskOp) -> OpId {
+        self.next += 1;
+        self.disk.submit(OpId(self.next), op);
+        OpId(self.next)
+    }
+
+    /// Waits for one completion, asleep on the notice as a shard would.
+    async fn end(&mut self, id: OpId) -> Completion {
+        let listener = self.wake.listen().expect("watched");
+        loop {
+            listener.clear();
+            self.wake.drain();
+            while let Some(completion) = self.disk.poll_completion() {
+                self.early.insert(completion.id, completion);
+            }
+            if let Some(completion) = self.early.remove(&id) {
+                return completion;
+            }
+            listener.ready().await;
+        }
+    }
+
+    async fn run(&mut self, op: DiskOp) -> Result<usize, DiskError> {
+        let id = self.submit(op);
+        self.end(id).await.result
+    }
+}
+
+/// Runs a test on each disk that this machine allows.
+fn on_both(test: impl AsyncFn(&mut Rig, &std::path::Path)) {
+    let mut modes = vec![IoMode::Epoll];
+    match probe() {
+        Ok(()) => modes.push(IoMode::Uring),
+        Err(why) => eprintln!("testing the blocking thread only: {why}"),
+    }
+    for mode in modes {
+        let directory = tempfile::tempdir().expect("a directory");
+        block_on(mode, async {
+            let wake = WakeFd::new().expect("an eventfd");
+            let ringer = wake.clone();
+            let disk = open_disk(mode, directory.path(), Arc::new(move || ringer.wake())).expect("a disk");
+            let mut rig = Rig { disk, wake, next: 0, early: HashMap::new() };
+            test(&mut rig, directory.path()).await;
+        })
+        .expect("a runtime");
+    }
+}
+
+#[test]
+fn writes_are_read_back_and_files_come_and_go() {
+    on_both(async |rig, directory| {
+        assert_eq!(rig.run(DiskOp::Create { file: FILE }).await, Ok(0));
+        assert_eq!(rig.run(DiskOp::SyncDirectory).await, Ok(0));
+        let writes: Vec<OpId> = (0..16_u8)
+            .map(|n| {
+                let block = block(&[n; 4096]);
+                rig.submit(DiskOp::Write { file: FILE, offset: u64::from(n) * 4096, from: 0, block })
+            })
+            .collect();
+        for id in writes {
+            let completion = rig.end(id).await;
+            assert_eq!(completion.result, Ok(4096));
+            assert_eq!(completion.block.expect("handed back").len(), 4096);
+        }
+        assert_eq!(rig.run(DiskOp::Sync { file: FILE }).await, Ok(0));
+
+        let mut storage = DirectoryStorage::new(directory);
+        assert_eq!(storage.list().expect("listed"), [FILE]);
+        assert_eq!(storage.length(FILE).expect("its length"), 16 * 4096);
+        let mut bytes = [0; 4096];
+        assert_eq!(storage.read_at(FILE, 9 * 4096, &mut bytes).expect("read"), 4096);
+        assert_eq!(bytes, [9; 4096]);
+        assert_eq!(storage.read_at(FILE, 16 * 4096 - 10, &mut bytes).expect("read"), 10);
+        storage.sync(FILE).expect("synced");
+        storage.truncate(FILE, 100).expect("cut");
+        assert_eq!(storage.length(FILE).expect("its length"), 100);
+
+        assert_eq!(rig.run(DiskOp::Close { file: FILE }).await, Ok(0));
+        assert_eq!(rig.run(DiskOp::Remove { file: FILE }).await, Ok(0));
+        assert!(storage.list().expect("listed").is_empty());
+    });
+}
+
+#[test]
+fn the_rest_of_a_short_write_goes_from_where_it_stopped() {
+    on_both(async |rig, directory| {
+        rig.run(DiskOp::Create { file: FILE }).await.expect("created");
+        let first = rig.submit(DiskOp::Write { file: FILE, offset: 0, from: 0, block: block(b"hello ") });
+        assert_eq!(rig.end(first).await.result, Ok(6));
+        let rest = rig.submit(DiskOp::Write { file: FILE, offset: 6, from: 6, block: block(b"hello world") });
+        let completion = rig.end(rest).await;
+        assert_eq!(completion.result, Ok(5));
+        assert_eq!(&completion.block.expect("the whole block")[..], b"hello world");
+        let beyond = rig.submit(DiskOp::Write { file: FILE, offset: 0, from: 4, block: block(b"abc") });
+        let completion = rig.end(beyond).await;
+        assert!(matches!(completion.result, Err(DiskError::Failed(_))));
+        assert_eq!(&completion.block.expect("handed back")[..], b"abc");
+        assert_eq!(std::fs::read(directory.join(FILE.to_string())).expect("read"), b"hello world");
+    });
+}
+
+#[test]
+fn what_cannot_be_done_is_a_completion_that_says_so() {
+    on_both(async |rig, _| {
+        rig.run(DiskOp::Create { file: FILE }).await.expect("created");
+        let exists = rig.run(DiskOp::Create { file: FILE }).await.expect_err("it exists").to_string();
+        assert!(exists.contains("exists"), "{exists}");
+        let other = FileNumber(8);
+        for op in [DiskOp::Sync { file: other }, DiskOp::Close { file: other }] {
+            let error = rig.run(op).await.expect_err("not open").to_string();
+            assert!(error.contains("00000000000000000008.seg is not open"), "{error}");
+        }
+        let write = rig.submit(DiskOp::Write { file: other, offset: 0, from: 0, block: block(b"kept") });
+        let completion = rig.end(write).await;
+        assert!(completion.result.is_err());
+        assert_eq!(&completion.block.expect("handed back")[..], b"kept");
+        assert!(rig.run(DiskOp::Remove { file: other }).await.is_err());
+    });
+}
+
+/// A shard whose lower lanes never rest never lets its runtime park; the disk must go on.
+#[test]
+fn operations_complete_while_the_runtime_never_parks() {
+    on_both(async |rig, _| {
+        let busy = Rc::new(RefCell::new(true));
+        let flag = busy.clone();
+        let burner = tokio::task::spawn_local(async move {
+            while *flag.borrow() {
+                tokio::task::yield_now().await;
+            }
+        });
+        rig.run(DiskOp::Create { file: FILE }).await.expect("created");
+        for n in 0..100_u64 {
+            let write = DiskOp::Write { file: FILE, offset: n * 64, from: 0, block: block(&[1; 64]) };
+            assert_eq!(rig.run(write).await, Ok(64));
+            assert_eq!(rig.run(DiskOp::Sync { file: FILE }).await, Ok(0));
+        }
+        *busy.borrow_mut() = false;
+        burner.await.expect("it stops");
+    });
+}

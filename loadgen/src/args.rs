@@ -1,0 +1,242 @@
+//! The command line.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Makes load for Millstream, measures it, and checks that nothing is lost.
+#[derive(Debug, Parser)]
+#[command(name = "loadgen", version)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Send native frames; measure samples/s and the time to their acknowledgement
+    Native(Native),
+    /// Write a known series, read it back over HTTP and compare sample by sample
+    Verify(Verify),
+    /// Be N Modbus TCP devices with M registers each, to be polled
+    Modbus(Modbus),
+    /// Be an OPC UA server with N devices of M variables each, to be subscribed to
+    Opcua(Opcua),
+}
+
+/// What frames look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// One time, a run of consecutive tags: 8 bytes a sample
+    Scan,
+    /// Any tags, each sample with its own time: 24 bytes a sample
+    Samples,
+}
+
+/// What is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Acks {
+    /// Every frame, once it is on the server's disk
+    Durable,
+    /// Nothing: fire and forget
+    None,
+}
+
+/// How fast.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Rate {
+    /// As fast as it is taken (closed loop).
+    Max,
+    /// Samples per second in all, whatever the server does (open loop).
+    SamplesPerS(f64),
+}
+
+fn rate(text: &str) -> Result<Rate, String> {
+    if text == "max" {
+        return Ok(Rate::Max);
+    }
+    match text.replace('_', "").parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(Rate::SamplesPerS(rate)),
+        _ => Err("write samples per second, e.g. 50000000 or 5e7, or max".to_owned()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a number and a unit, e.g. 100ms, 5s or 2m".to_owned();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    let unit_ms = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        _ => return Err(wrong()),
+    };
+    match number.saturating_mul(unit_ms) {
+        0 => Err(wrong()),
+        ms => Ok(Duration::from_millis(ms)),
+    }
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Native {
+    /// Millstream's [server] native address; may be left out with --limit
+    #[arg(long, required_unless_present = "limit")]
+    pub(crate) address: Option<String>,
+    /// The native source to send for
+    #[arg(long, default_value = "vibration-rig")]
+    pub(crate) source: String,
+    /// Connections, each a producer of its own
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) connections: u32,
+    /// Tags of each connection
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
+    pub(crate) tags: u32,
+    /// Samples per second in all connections together (open loop), or max (closed loop)
+    #[arg(long, default_value = "max", value_parser = rate)]
+    pub(crate) rate: Rate,
+    /// What frames look like
+    #[arg(long, value_enum, default_value_t = Kind::Scan)]
+    pub(crate) kind: Kind,
+    /// Samples in a frame; a scan has at most as many as a connection has tags
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=130_000))]
+    pub(crate) frame: u32,
+    /// What is acknowledged
+    #[arg(long, value_enum, default_value_t = Acks::Durable)]
+    pub(crate) acks: Acks,
+    /// How long each measurement takes, after a warm-up of a tenth of it (at most 1 s)
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) seconds: f64,
+    /// Bytes gathered before a write when sending flat out
+    #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    pub(crate) chunk: u32,
+    /// Send datagrams of whole frames instead; nothing is acknowledged then
+    #[arg(long)]
+    pub(crate) udp: bool,
+    /// Bytes that may wait for acknowledgement on each connection
+    #[arg(long, default_value_t = 16 << 20)]
+    pub(crate) in_flight: usize,
+    /// Measure a receiver that drops the same frames, too (in turns with --address, if given)
+    #[arg(long, conflicts_with = "udp")]
+    pub(crate) limit: bool,
+    /// Measurements of each, taken in turns; medians are compared
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+    /// Core that the load runs on (needs taskset)
+    #[arg(long)]
+    pub(crate) core: Option<u32>,
+    /// Core of the server: the receiver of --limit runs there, and its use by others is reported
+    #[arg(long)]
+    pub(crate) server_core: Option<u32>,
+    /// Process id of the server: its CPU time per sample is reported, by thread
+    #[arg(long)]
+    pub(crate) server_pid: Option<u32>,
+    /// Producer number of the first connection; the next ones count up
+    #[arg(long, default_value_t = 1_000_001)]
+    pub(crate) producer: u64,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Verify {
+    /// Millstream's [server] native address
+    #[arg(long, default_value = "127.0.0.1:7070")]
+    pub(crate) address: String,
+    /// Millstream's HTTP address
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    pub(crate) http: String,
+    /// The native source to send for
+    #[arg(long, default_value = "vibration-rig")]
+    pub(crate) source: String,
+    /// How long to write
+    #[arg(long, default_value_t = 10.0, conflicts_with = "samples")]
+    pub(crate) seconds: f64,
+    /// How many samples to write, instead of for how long
+    #[arg(long)]
+    pub(crate) samples: Option<u64>,
+    /// Tags of the series: f64, i64 and bool in turn
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) tags: u32,
+    /// Samples per second, or max
+    #[arg(long, default_value = "20000", value_parser = rate)]
+    pub(crate) rate: Rate,
+    /// Values are a function of this, the tag and the sample's number
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Producer number
+    #[arg(long, default_value_t = 4_000_001)]
+    pub(crate) producer: u64,
+    /// How long the server may be away before this fails
+    #[arg(long, default_value = "2m", value_parser = duration)]
+    pub(crate) patience: Duration,
+    /// File that says what was written and acknowledged so far, for whoever kills the server meanwhile
+    #[arg(long)]
+    pub(crate) state: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What both kinds of fleet have.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Fleet {
+    /// Devices
+    #[arg(long, default_value_t = 10)]
+    pub(crate) devices: usize,
+    /// Tags of each device
+    #[arg(long, default_value_t = 100)]
+    pub(crate) tags: usize,
+    /// Address to listen at
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) bind: IpAddr,
+    /// Write a Millstream configuration that fits to this file
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+    /// Stop after so many seconds; else when standard input ends, or on Ctrl-C
+    #[arg(long)]
+    pub(crate) seconds: Option<f64>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Modbus {
+    #[command(flatten)]
+    pub(crate) fleet: Fleet,
+    /// How often Millstream shall poll (goes into --config)
+    #[arg(long, default_value = "100ms", value_parser = duration)]
+    pub(crate) every: Duration,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Opcua {
+    #[command(flatten)]
+    pub(crate) fleet: Fleet,
+    /// How often every variable changes
+    #[arg(long, default_value = "100ms", value_parser = duration)]
+    pub(crate) every: Duration,
+    /// Port to listen at; 0 takes a free one
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound_and_reads_rates_and_durations() {
+        Args::command().debug_assert();
+        assert_eq!(rate("5e7"), Ok(Rate::SamplesPerS(5e7)));
+        assert_eq!(rate("1_000"), Ok(Rate::SamplesPerS(1_000.0)));
+        assert_eq!(rate("max"), Ok(Rate::Max));
+        assert!(rate("0").is_err() && rate("fast").is_err() && rate("inf").is_err());
+        assert_eq!(duration("100ms"), Ok(Duration::from_millis(100)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(["", "5", "5h", "ms", "0s"].iter().all(|text| duration(text).is_err()));
+    }
+}

@@ -1,0 +1,306 @@
+//! What HTTP asks, answered over the shards.
+
+use crate::server::site::{ShardPort, Site};
+use crate::server::{answers, ingest};
+use config::SourceKind;
+use env::Clock;
+use futures_util::future::BoxFuture;
+use http::{
+    Backend, CoreInfo, IngestError, IngestSample, Latest, LogInfo, QueryError, RollupsAnswer, RollupsQuery,
+    SamplesAnswer, SamplesQuery, SourceInfo, StageInfo, TagMeta,
+};
+use model::{Glob, Quality, TimestampNs, Value, ValueKind};
+use pipeline::definitions::TagInfo;
+use pipeline::{ShardView, TagTable};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use uring::clock::SystemClock;
+
+/// Rates are means over at least this long.
+const RATE_OVER: Duration = Duration::from_secs(1);
+/// A polled tag is stale after so many missed polls, and never before [`STALE_MIN`].
+const STALE_POLLS: u32 = 5;
+const STALE_MIN: Duration = Duration::from_secs(2);
+
+/// The backend over all shards.
+pub struct SiteBackend {
+    site: Arc<Site>,
+    stale: HashMap<String, i64>,
+    metas: Vec<Mutex<Metas>>,
+    rates: Vec<Mutex<Rates>>,
+}
+
+/// Metadata of a shard's tags, made once for each table that it publishes.
+#[derive(Default)]
+struct Metas {
+    of: Option<Arc<TagTable>>,
+    metas: Arc<HashMap<u32, Arc<TagMeta>>>,
+}
+
+struct Rates {
+    at: Instant,
+    totals: [u64; 3],
+    rates: [f64; 3],
+}
+
+impl SiteBackend {
+    /// A backend over this site.
+    pub fn new(site: Arc<Site>) -> SiteBackend {
+        let stale = site.config().sources.iter().filter_map(|source| match &source.kind {
+            SourceKind::Modbus(modbus) => {
+                let slowest =
+                    modbus.tags.iter().filter_map(|tag| tag.every).max().unwrap_or_default().max(modbus.every);
+                let after = (slowest * STALE_POLLS).max(STALE_MIN) + modbus.timeout;
+                Some((source.name.clone(), i64::try_from(after.as_nanos()).unwrap_or(i64::MAX)))
+            }
+            // a subscription says nothing while a value rests; its watchdog turns tags bad
+            SourceKind::Opcua(_) | SourceKind::Native(_) => None,
+        });
+        let count = site.shards().len();
+        let fresh = || Mutex::new(Rates { at: Instant::now(), totals: [0; 3], rates: [0.0; 3] });
+        SiteBackend {
+            stale: stale.collect(),
+            metas: (0..count).map(|_| Mutex::default()).collect(),
+            rates: (0..count).map(|_| fresh()).collect(),
+            site,
+        }
+    }
+
+    fn metas(&self, port: &ShardPort) -> (Arc<TagTable>, Arc<HashMap<u32, Arc<TagMeta>>>) {
+        let table = port.view.tags();
+        let mut known = self.metas[port.view.shard.0 as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, &table)) {
+            let meta = |tag: &Arc<TagInfo>| (tag.id.0, Arc::new(self.meta(&table, tag, port.view.shard.0)));
+            known.metas = Arc::new(table.in_use().map(meta).collect());
+            known.of = Some(Arc::clone(&table));
+        }
+        (table, Arc::clone(&known.metas))
+    }
+
+    fn meta(&self, table: &TagTable, tag: &TagInfo, shard: u16) -> TagMeta {
+        let source = table.source_name(tag).to_owned();
+        TagMeta {
+            path: tag.path.to_string(),
+            kind: tag.kind,
+            unit: tag.unit.clone(),
+            range: tag.range,
+            stale_after_ns: self.stale.get(&source).copied(),
+            source,
+            shard,
+        }
+    }
+
+    fn rates(&self, view: &ShardView) -> [f64; 3] {
+        let mut known = self.rates[view.shard.0 as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = known.at.elapsed();
+        if passed >= RATE_OVER {
+            let totals = [view.totals.samples.get(), view.totals.frames.get(), view.totals.bytes.get()];
+            let before = known.totals;
+            known.rates = std::array::from_fn(|i| (totals[i] - before[i]) as f64 / passed.as_secs_f64());
+            known.totals = totals;
+            known.at = Instant::now();
+        }
+        known.rates
+    }
+
+    fn core(&self, port: &ShardPort) -> CoreInfo {
+        let view = &port.view;
+        let [samples_per_second, frames_per_second, bytes_per_second] = self.rates(view);
+        let log = view.log();
+        let stats = port.sender().map(shard::ShardSender::stats);
+        let stages = stats.iter().flat_map(|stats| &stats.stages);
+        let cycle = stats.as_ref().map(|stats| stage_info("telemetry", "look-interval", &stats.look_interval));
+        CoreInfo {
+            shard: view.shard.0,
+            core: None,
+            io: match self.site.mode() {
+                uring::IoMode::Uring => "io_uring",
+                uring::IoMode::Epoll => "epoll",
+            },
+            samples_per_second,
+            frames_per_second,
+            bytes_per_second,
+            samples_total: view.totals.samples.get(),
+            log: LogInfo {
+                health: log.word.into(),
+                reason: log.reason.clone(),
+                durable: log.durable,
+                end: log.end,
+                segments: log.segments,
+                bytes: log.bytes,
+                syncs: log.syncs,
+            },
+            stages: stages.map(|stage| stage_info(stage.lane.name(), stage.name, &stage.poll)).collect(),
+            cycle: cycle.unwrap_or_else(|| stage_info("telemetry", "look-interval", &shard::Distribution::default())),
+        }
+    }
+}
+
+fn stage_info(lane: &'static str, name: &'static str, times: &shard::Distribution) -> StageInfo {
+    StageInfo {
+        lane: lane.into(),
+        name: name.into(),
+        polls: times.count,
+        p50_ns: times.p50_ns,
+        p90_ns: times.p90_ns,
+        p99_ns: times.p99_ns,
+        p999_ns: times.p999_ns,
+        max_ns: times.max_ns,
+        sum_ns: 0,
+        buckets: Vec::new(),
+    }
+}
+
+/// What a tag is now, as HTTP shows it: a bad value is no value.
+fn latest_of(view: &ShardView, texts: &[Arc<str>], tag: Arc<TagMeta>, id: u32) -> Latest {
+    let Some(cell) = view.latest.read(id) else {
+        let (none, quality) = (TimestampNs(0), Quality::BAD_WAITING);
+        return Latest { tag, time: none, source_time: None, value: None, quality, seen: none };
+    };
+    let quality = Quality(cell.quality);
+    let value = match cell.kind {
+        ValueKind::Text => texts.get(cell.bits as usize).map(|text| Value::Text(Arc::clone(text))),
+        kind => Value::from_bits(kind, cell.bits),
+    };
+    Latest {
+        tag,
+        time: TimestampNs(cell.server_time_ns),
+        source_time: (cell.source_time_ns != i64::MIN).then_some(TimestampNs(cell.source_time_ns)),
+        value: value.filter(|_| !quality.is_bad()),
+        quality,
+        seen: TimestampNs(cell.seen_ns),
+    }
+}
+
+impl Backend for SiteBackend {
+    fn tags(&self, glob: &Glob) -> Vec<Arc<TagMeta>> {
+        let of = |port: &ShardPort| {
+            self.metas(port).1.values().filter(|tag| glob.matches(&tag.path)).cloned().collect::<Vec<_>>()
+        };
+        self.site.shards().iter().flat_map(of).collect()
+    }
+
+    fn latest(&self, glob: &Glob) -> Vec<Latest> {
+        let mut all = Vec::new();
+        for port in self.site.shards() {
+            let (_, metas) = self.metas(port);
+            let texts = port.view.texts();
+            let matching = metas.iter().filter(|(_, tag)| glob.matches(&tag.path));
+            all.extend(matching.map(|(id, tag)| latest_of(&port.view, &texts, Arc::clone(tag), *id)));
+        }
+        all
+    }
+
+    fn latest_of(&self, paths: &[String]) -> Vec<Option<Latest>> {
+        let tables: Vec<_> =
+            self.site.shards().iter().map(|port| (port, self.metas(port), port.view.texts())).collect();
+        let find = |path: &String| {
+            tables.iter().find_map(|(port, (table, metas), texts)| {
+                let id = table.find(path)?.id.0;
+                Some(latest_of(&port.view, texts, Arc::clone(metas.get(&id)?), id))
+            })
+        };
+        paths.iter().map(find).collect()
+    }
+
+    fn samples(&self, query: SamplesQuery) -> BoxFuture<'static, Result<SamplesAnswer, QueryError>> {
+        Box::pin(answers::samples(Arc::clone(&self.site), query))
+    }
+
+    fn rollups(&self, query: RollupsQuery) -> BoxFuture<'static, Result<RollupsAnswer, QueryError>> {
+        Box::pin(answers::rollups(Arc::clone(&self.site), query))
+    }
+
+    fn ingest(&self, samples: Vec<IngestSample>) -> BoxFuture<'static, Result<(), IngestError>> {
+        Box::pin(ingest::ingest(Arc::clone(&self.site), samples))
+    }
+
+    fn native_prefix(&self, name: &str) -> Option<String> {
+        self.site.native_by_name(name).map(|native| native.path.clone())
+    }
+
+    fn sources(&self) -> Vec<SourceInfo> {
+        let shards = self.site.shards();
+        let describe = |(source, kind, address): (&config::Source, &'static str, String)| {
+            let home = self.site.shard_of_source(&source.name);
+            let port = &shards[home.0 as usize];
+            let status = port.view.sources().iter().find(|status| *status.name == *source.name).cloned();
+            let mut counters: Vec<(String, u64)> = status
+                .iter()
+                .flat_map(|s| s.counters.iter().map(|(name, count)| ((*name).to_owned(), *count)))
+                .collect();
+            let mut last_data = status.as_ref().and_then(|status| status.last_data);
+            if kind == "native" {
+                for port in shards {
+                    let all = port.view.sources();
+                    let here = all.iter().find(|status| *status.name == *source.name);
+                    last_data = last_data.max(here.and_then(|status| status.last_data));
+                    add(&mut counters, port.view.feeds().iter().map(|(name, count)| (*name, *count)));
+                }
+            }
+            let tags = shards
+                .iter()
+                .map(|port| self.metas(port).1.values().filter(|tag| tag.source == source.name).count())
+                .sum();
+            SourceInfo {
+                name: source.name.clone(),
+                kind: kind.into(),
+                path: source.path.clone(),
+                address,
+                shard: home.0,
+                state: status.as_ref().map_or("starting", |status| status.state.word()).into(),
+                reason: status.as_ref().map(|status| status.state.reason().to_owned()).unwrap_or_default(),
+                since: status.as_ref().map(|status| status.since).unwrap_or_default(),
+                last_data,
+                tags,
+                counters,
+            }
+        };
+        self.site.sources().map(describe).collect()
+    }
+
+    fn cores(&self) -> Vec<CoreInfo> {
+        self.site.shards().iter().map(|port| self.core(port)).collect()
+    }
+
+    fn ready(&self) -> Result<(), Vec<String>> {
+        let mut reasons = Vec::new();
+        for port in self.site.shards() {
+            let log = port.view.log();
+            if !port.view.ready.get() {
+                reasons.push(format!("shard {} is still starting", port.view.shard));
+            }
+            if !matches!(log.word, "good" | "") {
+                reasons.push(format!("shard {} acknowledges nothing: {}", port.view.shard, log.reason));
+            }
+        }
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    fn inactive(&self) -> Vec<String> {
+        self.site.config().inactive()
+    }
+
+    fn time_zone(&self) -> String {
+        self.site.config().server.time_zone.clone()
+    }
+
+    fn version(&self) -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    fn now(&self) -> TimestampNs {
+        SystemClock.wall()
+    }
+}
+
+/// Adds counters to those of the same names.
+fn add<'c>(to: &mut Vec<(String, u64)>, counters: impl Iterator<Item = (&'c str, u64)>) {
+    for (name, count) in counters {
+        match to.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => *known += count,
+            None => to.push((name.to_owned(), count)),
+        }
+    }
+}
