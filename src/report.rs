@@ -63,13 +63,12 @@ pub fn browse_text(report: &BrowseReport) -> String {
     let more = if report.cut { " (there are more)" } else { "" };
     let _ = writeln!(text, "# {} variables{more}, {readable} of them can be tags", report.variables.len());
     for variable in &report.variables {
-        match (&variable.kind, &variable.value) {
-            (Err(why), _) => drop(writeln!(text, "#   {} cannot be a tag: {why}", variable.name)),
-            (Ok(kind), Some(value)) => {
-                drop(writeln!(text, "#   {} ({}) = {value} {}", variable.name, kind.name(), variable.unit));
-            }
-            (Ok(kind), None) => drop(writeln!(text, "#   {} ({})", variable.name, kind.name())),
-        }
+        let line = match (&variable.kind, &variable.value) {
+            (Err(why), _) => format!("{} cannot be a tag: {why}", variable.name),
+            (Ok(kind), Some(value)) => format!("{} ({}) = {value} {}", variable.name, kind.name(), variable.unit),
+            (Ok(kind), None) => format!("{} ({})", variable.name, kind.name()),
+        };
+        let _ = writeln!(text, "#   {}", line.trim_end());
     }
     text + &report.toml
 }

@@ -87,7 +87,7 @@ fn root() -> PathBuf {
 fn metadata() -> cargo_metadata::Metadata {
     cargo_metadata::MetadataCommand::new()
         .manifest_path(root().join("Cargo.toml"))
-        .other_options(vec!["--locked".into(), "--offline".into()])
+        .other_options(["--locked", "--filter-platform", "x86_64-unknown-linux-gnu"].map(String::from).to_vec())
         .exec()
         .expect("cargo metadata answers")
 }
@@ -268,12 +268,17 @@ fn unfinished_marks_and_grab_bags_stay_out() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// `allow` hides a lint for ever; `expect` with a reason says so when it is no longer needed.
+/// `allow` hides a lint for ever; `expect` with a reason says so when it is no longer needed. What
+/// several test binaries share is used in part by each, which only `allow` can say.
 #[test]
 fn lints_are_expected_with_a_reason_not_allowed() {
     let mut wrong = Vec::new();
     for path in files(&[".rs"]) {
+        let shared = shown(&path).contains("tests/");
         for (number, line) in fs::read_to_string(&path).expect("text").lines().enumerate() {
+            if shared && line.contains("(dead_code, reason") {
+                continue;
+            }
             if line.trim_start().starts_with(concat!("#[al", "low("))
                 || line.trim_start().starts_with(concat!("#![al", "low("))
             {

@@ -97,14 +97,13 @@ async fn receive(mut stream: TcpStream, chunk: Rc<RefCell<Vec<u8>>>) {
                 Err(_) => return,
             }
         };
-        match answer {
-            None => {}
-            Some(None) => greeting = None,
-            Some(Some(answer)) => {
-                if stream.write_all(answer.bytes()).await.is_err() {
-                    return;
-                }
-            }
+        let Some(answer) = answer else { continue };
+        let Some(answer) = answer else {
+            greeting = None;
+            continue;
+        };
+        if stream.write_all(answer.bytes()).await.is_err() {
+            return;
         }
     }
 }

@@ -33,6 +33,7 @@ pub(crate) static ASSETS: &[Asset] = &[
     asset!("/favicon.svg", SVG, "favicon.svg"),
     asset!("/js/app.js", SCRIPT, "js/app.js"),
     asset!("/js/dom.js", SCRIPT, "js/dom.js"),
+    asset!("/js/draw.js", SCRIPT, "js/draw.js"),
     asset!("/js/format.js", SCRIPT, "js/format.js"),
     asset!("/js/history.js", SCRIPT, "js/history.js"),
     asset!("/js/keys.js", SCRIPT, "js/keys.js"),

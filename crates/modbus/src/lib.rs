@@ -2,7 +2,7 @@
 //!
 //! Purpose: read registers and bits as the configuration says, and give the pass readings, gaps,
 //! states and counts. Pure inside ([`codec`], [`plan`], [`decode`], [`session`], [`schedule`],
-//! [`poller`] take bytes and times and say what to do), I/O outside ([`source`], [`probe`]).
+//! [`poller`] take bytes and times and say what to do), I/O outside ([`source`], [`mod@probe`]).
 //!
 //! Standards: *Modbus Application Protocol Specification V1.1b3*; *Modbus Messaging on TCP/IP
 //! Implementation Guide V1.0b*.

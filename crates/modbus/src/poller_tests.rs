@@ -479,3 +479,16 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_gateway_that_falls_silent_turns_all_its_units_bad_within_four_timeouts() {
+    let mut gateway = source(502, 8, vec![holding(0)]);
+    gateway.every = Duration::from_secs(1);
+    let mut rig = Rig::new(&gateway, |ms, _| if ms >= 5_000 { Reply::Silence } else { Reply::Own });
+    rig.until(5_000 + 1_000 + 4 * 200 + 10);
+    for tag in 0..8 {
+        let last = rig.said.last(tag).map(|(_, quality)| quality);
+        assert_eq!(last, Some(Quality::BAD_NO_COMMUNICATION), "tag {tag}");
+    }
+    assert!(matches!(rig.said.last_state(), Some(SourceState::Down { .. })));
+}

@@ -120,7 +120,9 @@ impl Peer<'_> {
         for function in [Function::ReadHoldingRegisters, Function::ReadInputRegisters] {
             let verdict = self.ask(ReadRequest { unit, function, address: 0, quantity: 1 }).await?;
             functions.push((function, verdict));
-            if present(verdict) && !thorough {
+            // A second question to a silent unit would double the time that a gateway takes.
+            let silent = verdict == Verdict::Nothing && !matches!(unit, 1 | UNIT_ALONE);
+            if silent || (present(verdict) && !thorough) {
                 break;
             }
         }

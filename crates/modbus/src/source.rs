@@ -5,7 +5,7 @@
 //!
 //! Invariants
 //! - O1: every await ends with the stop signal; none waits for one thing only.
-//! - O2: one wake-up reads at most [`READ_BUDGET`] buffers, so a device that floods delays nobody.
+//! - O2: one wake-up reads at most four buffers, so a device that floods delays nobody.
 //!
 //! It decides nothing: what is sent, when, and what an answer means is the poller's.
 

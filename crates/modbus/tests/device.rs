@@ -21,6 +21,7 @@ fn quick(port: u16, units: u8, tags: Vec<config::ModbusTag>) -> config::ModbusSo
     config::ModbusSource {
         every: Duration::from_millis(20),
         timeout: Duration::from_millis(80),
+        demote_for: Duration::from_millis(500),
         ..source(port, units, tags)
     }
 }

@@ -67,7 +67,7 @@ impl Walk {
     fn take(&mut self, names: &[String], reference: ReferenceDescription) -> Option<Found> {
         let passed_by = [ReferenceTypeId::HasProperty, ReferenceTypeId::HasSubtype].map(NodeId::from);
         if passed_by.contains(&reference.reference_type_id)
-            || reference.type_definition.node_id == NodeId::from(VariableTypeId::PropertyType)
+            || reference.type_definition.node_id == VariableTypeId::PropertyType
             || reference.node_id.server_index != 0
             || !reference.node_id.namespace_uri.is_empty()
         {

@@ -91,11 +91,11 @@ pub(crate) async fn fetch(session: Arc<Session>, subscription: u32, from: u32, t
 }
 
 fn push_hole(arrivals: &mut Vec<Arrival>, subscription: u32, number: u32) {
-    if let Some(Arrival::Hole { to, .. }) = arrivals.last_mut() {
-        if after(*to) == number {
-            *to = number;
-            return;
-        }
+    if let Some(Arrival::Hole { to, .. }) = arrivals.last_mut()
+        && after(*to) == number
+    {
+        *to = number;
+        return;
     }
     arrivals.push(Arrival::Hole { subscription, from: number, to: number });
 }

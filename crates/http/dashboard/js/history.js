@@ -32,11 +32,11 @@ function next() {
 
 const sparks = new Map();
 
-/** Points `[t, v]` of a tag's last minutes, at once; fetched in the background where they are not known. */
+/** Points `[t, v]` and gaps of a tag's last minutes, at once; fetched in the background where they are not known. */
 export function spark(tag, wanted, arrived) {
   const known = sparks.get(tag);
-  if (known && Date.now() - known.at < KEEP_MS) return known.points;
-  const entry = { at: Date.now(), points: known?.points ?? [] };
+  if (known && Date.now() - known.at < KEEP_MS) return known;
+  const entry = { at: Date.now(), points: known?.points ?? [], gaps: known?.gaps ?? [] };
   if (sparks.size >= SPARKS_MAX) sparks.delete(sparks.keys().next().value);
   sparks.set(tag, entry);
   queue(async () => {
@@ -46,9 +46,10 @@ export function spark(tag, wanted, arrived) {
     const fetched = body.rollups.map((row) => [ms(row.time), row.avg]);
     const last = fetched.at(-1)?.[0] ?? 0;
     entry.points = [...fetched, ...entry.points.filter(([t]) => t > last)];
+    entry.gaps = body.gaps.map(gap);
     arrived();
   }).catch(() => {});
-  return entry.points;
+  return entry;
 }
 
 /** Adds a live value to a spark, at most one a second. */

@@ -26,4 +26,5 @@ export function go(name, query) {
 /** Changes the address of this view without a step in the history, and without a new view. */
 export function note(name, query) {
   history.replaceState(null, "", href(name, query));
+  document.dispatchEvent(new Event("address-noted"));
 }

@@ -2,8 +2,8 @@
 
 import { colour, pen } from "./dom.js";
 
-/** Draws points `[t, v]` over a fixed time; a hole of more than `holeMs` stays a hole. */
-export function sparkTime(canvas, points, to, spanMs = 5 * 60_000, holeMs = 20_000) {
+/** Draws points `[t, v]` over a fixed time; a gap stays a hole in the line. */
+export function sparkTime(canvas, { points, gaps }, to, spanMs = 5 * 60_000) {
   const [width, height] = [canvas.clientWidth, canvas.clientHeight];
   const context = pen(canvas, width, height);
   if (!context || points.length < 2) return;
@@ -18,7 +18,8 @@ export function sparkTime(canvas, points, to, spanMs = 5 * 60_000, holeMs = 20_0
   context.beginPath();
   let before = null;
   for (const [t, v] of points) {
-    if (before === null || t - before > holeMs) context.moveTo(x(t), y(v));
+    const hole = gaps.some((gap) => gap.from < t && gap.to > before);
+    if (before === null || hole) context.moveTo(x(t), y(v));
     else context.lineTo(x(t), y(v));
     before = t;
   }

@@ -257,7 +257,8 @@ impl Backend for Fake {
         let end = query.to.min(self.now());
         while start < end {
             let v = self.at(tag, start.plus_ns(query.every_ns / 2)).as_f64().expect("numeric");
-            let spread = tag.swing * 0.06 * (1.0 + (query.every_ns as f64 / 6e10).min(4.0));
+            let wide = if tag.meta.kind == ValueKind::F64 { tag.swing } else { 0.0 };
+            let spread = wide * 0.06 * (1.0 + (query.every_ns as f64 / 6e10).min(4.0));
             if !gaps.iter().any(|gap| gap.from <= start && start < gap.to) {
                 rows.push(RollupRow { start, count: 10, min: v - spread, max: v + spread, average: v, last: v });
             }

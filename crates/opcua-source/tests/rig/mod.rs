@@ -10,10 +10,11 @@ use model::{
     TimestampNs, Value,
 };
 use opcua::crypto::SecurityPolicy;
+pub use opcua::server::ANONYMOUS_USER_TOKEN_ID as ANONYMOUS;
 use opcua::server::address_space::Variable;
 use opcua::server::diagnostics::NamespaceMetadata;
 use opcua::server::node_manager::memory::{SimpleNodeManager, simple_node_manager};
-use opcua::server::{ANONYMOUS_USER_TOKEN_ID, ServerBuilder, ServerHandle, ServerUserToken};
+use opcua::server::{ServerBuilder, ServerHandle, ServerUserToken};
 use opcua::types::{DataValue, MessageSecurityMode, NodeId, Variant};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -43,6 +44,11 @@ impl Oven {
     /// Starts on a port; 0 takes a free one. `before` are namespaces that come before the test's own,
     /// so that its index moves.
     pub async fn start(port: u16, before: &[&str]) -> Oven {
+        Oven::start_with(port, before, |builder| builder).await
+    }
+
+    /// As [`Oven::start`], with a server that is configured otherwise.
+    pub async fn start_with(port: u16, before: &[&str], with: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Oven {
         let listener = bind(port).await;
         let port = listener.local_addr().expect("bound").port();
         let pki = tempfile::tempdir().expect("temporary directory");
@@ -62,12 +68,13 @@ impl Oven {
             .add_user_token(USER, ServerUserToken::user_pass(USER, "secret"))
             .add_endpoint(
                 "none",
-                ("/", SecurityPolicy::None, MessageSecurityMode::None, &[ANONYMOUS_USER_TOKEN_ID, USER] as &[&str]),
+                ("/", SecurityPolicy::None, MessageSecurityMode::None, &[ANONYMOUS, USER] as &[&str]),
             );
         let limits = builder.limits_mut();
         limits.subscriptions.min_publishing_interval_ms = 20.0;
         limits.subscriptions.min_sampling_interval_ms = 20.0;
         limits.subscriptions.max_monitored_items_per_sub = 1_200;
+        builder = with(builder);
         for uri in before {
             builder = builder.with_node_manager(namespace(uri));
         }
@@ -290,9 +297,9 @@ pub fn operator() -> OpcuaUser {
 /// A source under test, spawned on the current LocalSet.
 pub struct Running {
     pub pass: Rc<Recorder>,
+    pub pki: tempfile::TempDir,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     task: JoinHandle<()>,
-    _pki: tempfile::TempDir,
 }
 
 impl Running {
@@ -311,7 +318,7 @@ impl Running {
             },
         );
         let task = tokio::task::spawn_local(run);
-        Running { pass, stop: Some(stop), task, _pki: pki }
+        Running { pass, pki, stop: Some(stop), task }
     }
 
     pub async fn stop(mut self) {

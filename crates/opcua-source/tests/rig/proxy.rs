@@ -1,4 +1,6 @@
-//! A network between client and server that can swallow what the server says, and break.
+//! A network between client and server that can swallow what the server says, break, and make the
+//! server look as if it kept no message for Republish. It reads OPC UA's binary frames as far as that
+//! takes (OPC 10000-6, 6.7.2), and works without security only.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -6,58 +8,93 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+/// Length of the headers before a request's type: message, channel, token, sequence.
+const HEADERS: usize = 24;
+/// Four-byte NodeId of RepublishRequest's binary encoding, i=832.
+const REPUBLISH: [u8; 4] = [0x01, 0x00, 0x40, 0x03];
+
 /// A forwarder from a port of its own to a server.
 pub struct Proxy {
     pub port: u16,
-    swallow: Arc<AtomicBool>,
-    generation: Arc<AtomicU64>,
+    will: Arc<Will>,
+}
+
+/// What the network does.
+#[derive(Default)]
+struct Will {
+    swallow: AtomicBool,
+    forget: AtomicBool,
+    generation: AtomicU64,
 }
 
 impl Proxy {
     pub async fn start(server: u16) -> Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let port = listener.local_addr().expect("bound").port();
-        let (swallow, generation) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (s, g) = (swallow.clone(), generation.clone());
+        let will = Arc::new(Will::default());
+        let theirs = will.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(forward(client, server, s.clone(), g.clone()));
+                tokio::spawn(forward(client, server, theirs.clone()));
             }
         });
-        Proxy { port, swallow, generation }
+        Proxy { port, will }
     }
 
     /// Whether the server's bytes vanish.
     pub fn swallow(&self, yes: bool) {
-        self.swallow.store(yes, Ordering::SeqCst);
+        self.will.swallow.store(yes, Ordering::SeqCst);
+    }
+
+    /// Whether Republish asks for a message that the server cannot have.
+    pub fn forget(&self, yes: bool) {
+        self.will.forget.store(yes, Ordering::SeqCst);
     }
 
     /// Breaks all connections; new ones go through.
     pub fn cut(&self) {
-        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.will.generation.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-async fn forward(mut client: TcpStream, server: u16, swallow: Arc<AtomicBool>, generation: Arc<AtomicU64>) {
+/// Changes the sequence number of each Republish request among whole frames; it is the last field.
+fn forget(mut frames: &mut [u8]) {
+    while frames.len() > HEADERS + REPUBLISH.len() {
+        let size = u32::from_le_bytes([frames[4], frames[5], frames[6], frames[7]]) as usize;
+        if size <= HEADERS || size > frames.len() {
+            return;
+        }
+        let (frame, rest) = frames.split_at_mut(size);
+        if frame[HEADERS..].starts_with(&REPUBLISH) {
+            frame[size - 4..].copy_from_slice(&0x7000_0000_u32.to_le_bytes());
+        }
+        frames = rest;
+    }
+}
+
+async fn forward(mut client: TcpStream, server: u16, will: Arc<Will>) {
     let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await else {
         return;
     };
-    let born = generation.load(Ordering::SeqCst);
+    let born = will.generation.load(Ordering::SeqCst);
     let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
-    while generation.load(Ordering::SeqCst) == born {
+    while will.generation.load(Ordering::SeqCst) == born {
         tokio::select! {
-            read = client.read(&mut up) => match read {
-                Ok(1..) => if server.write_all(&up[..read.unwrap_or(0)]).await.is_err() { return },
-                _ => return,
-            },
-            read = server.read(&mut down) => match read {
-                Ok(count @ 1..) => {
-                    if !swallow.load(Ordering::SeqCst) && client.write_all(&down[..count]).await.is_err() {
-                        return;
-                    }
+            read = client.read(&mut up) => {
+                let Ok(count @ 1..) = read else { return };
+                if will.forget.load(Ordering::SeqCst) {
+                    forget(&mut up[..count]);
                 }
-                _ => return,
-            },
+                if server.write_all(&up[..count]).await.is_err() {
+                    return;
+                }
+            }
+            read = server.read(&mut down) => {
+                let Ok(count @ 1..) = read else { return };
+                if !will.swallow.load(Ordering::SeqCst) && client.write_all(&down[..count]).await.is_err() {
+                    return;
+                }
+            }
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
         }
     }

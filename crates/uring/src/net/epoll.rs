@@ -16,7 +16,7 @@ use env::net::{ConnectionId, Net, NetEvent, SendError};
 
 use super::{
     ACCEPT_RETRY, CLOSE_WAIT, NetOptions, NetStats, REASON_LIMIT, REASON_OURS, REASON_OVERDUE, REASON_PEER, ShardNet,
-    datagram_drops, exhausted, finish, send_queue::SendQueue,
+    datagram_drops, exhausted, finish, reset_when_dropped, send_queue::SendQueue,
 };
 
 /// One receive; also the longest datagram.
@@ -244,7 +244,8 @@ impl EpollNet {
                 return;
             }
             self.closing.pop_front();
-            if self.connections.contains_key(&id) {
+            if let Some(connection) = self.connections.get(&id) {
+                reset_when_dropped(&connection.stream);
                 self.forget(id);
                 self.said.push_back(Said::Closed(ConnectionId(id), REASON_OVERDUE.into()));
             }

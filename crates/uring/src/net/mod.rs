@@ -138,6 +138,13 @@ fn exhausted(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
+/// Has a connection reset when it is dropped, with all that the kernel still has to send: its peer
+/// has had its time.
+fn reset_when_dropped(stream: &TcpStream) {
+    // Where the kernel refuses, it ends the connection in its own time.
+    let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+}
+
 /// Ends a connection's stream after everything was sent: no more sending, and unread bytes thrown
 /// away within a bound. The stream must not block.
 fn finish(stream: &TcpStream, buffer: &mut [u8]) {

@@ -34,7 +34,7 @@ use self::{
 };
 use super::{
     ACCEPT_RETRY, CLOSE_WAIT, NetOptions, NetStats, REASON_LIMIT, REASON_OURS, REASON_OVERDUE, REASON_PEER, ShardNet,
-    finish, send_queue::SendQueue,
+    finish, reset_when_dropped, send_queue::SendQueue,
 };
 
 /// Receive buffers: 1 MiB together, see `buffers`.
@@ -99,7 +99,7 @@ enum State {
     Open,
     /// To be ended when everything is sent; what comes in is thrown away.
     Closing,
-    /// Shut down both ways; the kernel has yet to answer for its operations.
+    /// Everything is sent or given up; the kernel has yet to answer for its operations.
     Ending,
 }
 
@@ -203,6 +203,7 @@ impl RingNet {
                 Some(datagrams) => datagrams.on_event(&mut self.kernel, event, &mut self.stats, on),
                 None => 0,
             },
+            CANCEL => self.on_cancelled(event.token >> KIND_BITS),
             SEND => self.on_sent(event.token >> KIND_BITS, event.result),
             RECEIVE => {
                 let id = event.token >> KIND_BITS;
@@ -270,7 +271,7 @@ impl RingNet {
             if let Some(buffer) = event.buffer() {
                 self.buffers.discard(buffer);
             }
-            if event.result > 0 && !event.more() {
+            if connection.state == State::Closing && event.result > 0 && !event.more() {
                 self.receive_on(id);
             }
             self.progress(id);
@@ -317,9 +318,18 @@ impl RingNet {
         on(NetEvent::Closed { connection: ConnectionId(id), reason });
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.told = true;
-            connection.shut_down();
+            connection.cut_off();
         }
         self.progress(id);
+    }
+
+    /// The answer to a cancel. A receive that was on its way just then is not found and goes on:
+    /// then it is asked to end again.
+    fn on_cancelled(&mut self, id: u64) -> usize {
+        if self.connections.get(&id).is_some_and(|found| found.state == State::Ending && found.receiving) {
+            self.kernel.cancel(token(id, RECEIVE), token(id, CANCEL));
+        }
+        0
     }
 
     fn on_sent(&mut self, id: u64, result: i32) -> usize {
@@ -359,7 +369,13 @@ impl RingNet {
     fn progress(&mut self, id: u64) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if connection.state == State::Closing && connection.sending.is_empty() && !connection.send_in_flight {
-            connection.shut_down();
+            connection.state = State::Ending;
+            // Not shut down for receiving: a peer whose window is full would not be told when it
+            // opens, and learn of the end from its own timers only, minutes later.
+            let _ = connection.stream.shutdown(Shutdown::Write);
+            if connection.receiving {
+                self.kernel.cancel(token(id, RECEIVE), token(id, CANCEL));
+            }
         }
         if connection.state != State::Ending || connection.receiving || connection.send_in_flight {
             return;
@@ -415,7 +431,8 @@ impl RingNet {
                 && !connection.told
             {
                 connection.told = true;
-                connection.shut_down();
+                reset_when_dropped(&connection.stream);
+                connection.cut_off();
                 self.said.push_back(Said::Closed(ConnectionId(id), REASON_OVERDUE.into()));
                 self.progress(id);
             }
@@ -425,12 +442,10 @@ impl RingNet {
 
 impl Connection {
     /// Both ways: the kernel's receive and send end, each with a completion.
-    fn shut_down(&mut self) {
-        if self.state != State::Ending {
-            self.state = State::Ending;
-            // A peer that is gone already needs no farewell.
-            let _ = self.stream.shutdown(Shutdown::Both);
-        }
+    fn cut_off(&mut self) {
+        self.state = State::Ending;
+        // It may be over already, which is what is wanted.
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 }
 
@@ -520,15 +535,20 @@ impl ShardNet for RingNet {
         let mut unread = Vec::new();
         self.kernel.take_all();
         self.take_held(id, Some(&mut unread));
+        // The cancelled receive answers for all that it had taken, and then no more. One that was on
+        // its way just then is not found and goes on: then it is asked to end again.
+        let (of_it, cancel) = (token(id, RECEIVE), token(id, CANCEL));
         let mut asked = false;
-        // The cancelled receive answers for all that it had taken, and then no more.
         while self.connections.get(&id).is_some_and(|found| found.receiving) {
-            if !std::mem::replace(&mut asked, true) {
-                self.kernel.cancel(token(id, RECEIVE), token(id, CANCEL));
+            if !asked {
+                self.kernel.cancel(of_it, cancel);
             }
             self.kernel.enter(1);
             self.kernel.take_all();
             self.take_held(id, Some(&mut unread));
+            let taken = self.kernel.taken();
+            asked = !taken.iter().any(|event| event.token == cancel);
+            taken.retain(|event| event.token != cancel);
         }
         let found = self.connections.remove(&id)?;
         self.said.retain(|said| !matches!(said, Said::Accepted(named, _) if *named == connection));

@@ -1,0 +1,167 @@
+//! `loadgen modbus` and `loadgen opcua`: plants to poll against, and a configuration that fits.
+
+use crate::Failure;
+use crate::args::{Fleet, Modbus, Opcua};
+use plant::fleet::{ModbusFleet, OpcuaFleet};
+use serde_json::json;
+use std::fmt::Write as _;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::time::Duration;
+use std::{fs, thread};
+use tokio::sync::oneshot;
+
+/// Tags that one Millstream configuration file may have.
+const CONFIG_TAGS_MAX: usize = 100_000;
+
+/// Runs `loadgen modbus`.
+pub(crate) fn modbus(options: &Modbus) -> Result<bool, Failure> {
+    let fleet = &options.fleet;
+    runtime()?.block_on(async {
+        let plant = ModbusFleet::start(fleet.bind, fleet.devices, fleet.tags).await.map_err(Failure::of)?;
+        let addresses: Vec<String> = plant.addresses().iter().map(SocketAddr::to_string).collect();
+        write_config(fleet, &modbus_config(&addresses, fleet.tags, options.every))?;
+        announce(fleet, &addresses);
+        wait(fleet.seconds).await;
+        let requests: u64 = (0..fleet.devices).map(|device| plant.requests(device)).sum();
+        finish(fleet, "requests", requests);
+        plant.stop().await;
+        Ok(true)
+    })
+}
+
+/// Runs `loadgen opcua`.
+pub(crate) fn opcua(options: &Opcua) -> Result<bool, Failure> {
+    let fleet = &options.fleet;
+    runtime()?.block_on(async {
+        let plant = OpcuaFleet::start(fleet.bind, options.port, fleet.devices, fleet.tags, options.every)
+            .await
+            .map_err(Failure::of)?;
+        let address = plant.address().to_owned();
+        write_config(fleet, &opcua_config(&address, fleet.devices, fleet.tags, options.every))?;
+        announce(fleet, &[address]);
+        wait(fleet.seconds).await;
+        finish(fleet, "ticks", u64::from(plant.ticks()));
+        plant.stop().await;
+        Ok(true)
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::of)
+}
+
+fn announce(fleet: &Fleet, addresses: &[String]) {
+    if fleet.json {
+        println!("{}", json!({ "addresses": addresses, "devices": fleet.devices, "tags": fleet.tags }));
+        return;
+    }
+    println!("{} devices with {} tags each at", fleet.devices, fleet.tags);
+    for address in addresses.iter().take(10) {
+        println!("  {address}");
+    }
+    if addresses.len() > 10 {
+        println!("  … and {} more", addresses.len() - 10);
+    }
+    if let Some(file) = &fleet.config {
+        println!("configuration: millstream run {}", file.display());
+    }
+    if fleet.seconds.is_none() {
+        println!("runs until standard input ends (Ctrl-D) or Ctrl-C");
+    }
+}
+
+fn finish(fleet: &Fleet, what: &str, count: u64) {
+    if fleet.json {
+        println!("{}", json!({ what: count }));
+    } else {
+        println!("{count} {what}");
+    }
+}
+
+/// Waits for the time, or without one for the end of standard input.
+async fn wait(seconds: Option<f64>) {
+    if let Some(seconds) = seconds {
+        tokio::time::sleep(Duration::from_secs_f64(seconds.clamp(0.0, 1e8))).await;
+        return;
+    }
+    let (ended, end) = oneshot::channel();
+    // A thread of its own, because reading standard input cannot be given up.
+    thread::spawn(move || {
+        let mut sink = [0; 1024];
+        while io::stdin().read(&mut sink).is_ok_and(|count| count > 0) {}
+        let _ = ended.send(());
+    });
+    let _ = end.await;
+}
+
+fn write_config(fleet: &Fleet, text: &str) -> Result<(), Failure> {
+    let Some(file) = &fleet.config else { return Ok(()) };
+    if fleet.devices.saturating_mul(fleet.tags) > CONFIG_TAGS_MAX {
+        return Err(Failure::Usage(format!(
+            "one configuration has at most {CONFIG_TAGS_MAX} tags, and this fleet {}; ask for fewer, or leave --config out",
+            fleet.devices.saturating_mul(fleet.tags)
+        )));
+    }
+    fs::write(file, text).map_err(|error| Failure::Failed(format!("{} cannot be written: {error}", file.display())))
+}
+
+const SERVER: &str = "\
+[server]
+data_dir = \"fleet-data\"
+http     = \"127.0.0.1:8080\"
+native   = \"127.0.0.1:7070\"
+";
+
+fn modbus_config(addresses: &[String], tags: usize, every: Duration) -> String {
+    let mut text = format!("# Made by loadgen modbus.\n\n{SERVER}");
+    for (device, address) in addresses.iter().enumerate() {
+        // Writing into a String cannot fail.
+        let _ = write!(
+            text,
+            "\n[[source]]\nname    = \"d{device}\"\nkind    = \"modbus\"\naddress = \"tcp://{address}\"\nunit_id = 1\n\
+             path    = \"fleet/d{device}\"\nevery   = \"{}ms\"\ntimeout = \"1s\"\n",
+            every.as_millis()
+        );
+        for tag in 0..tags {
+            let _ =
+                write!(text, "\n  [[source.tag]]\n  name = \"t{tag}\"\n  at   = \"holding:{tag}\"\n  type = \"u16\"\n");
+        }
+    }
+    text
+}
+
+fn opcua_config(address: &str, devices: usize, tags: usize, every: Duration) -> String {
+    let every = every.as_millis();
+    let mut text = format!(
+        "# Made by loadgen opcua.\n\n{SERVER}\n[[source]]\nname       = \"fleet\"\nkind       = \"opcua\"\n\
+         address    = \"{address}\"\nsecurity   = \"None\"\npath       = \"fleet\"\npublishing = \"{every}ms\"\n\
+         sampling   = \"{every}ms\"\nqueue      = 10\n"
+    );
+    for device in 0..devices {
+        for tag in 0..tags {
+            let _ = write!(
+                text,
+                "\n  [[source.tag]]\n  name = \"d{device}/t{tag}\"\n  node = \"nsu=urn:riverside:fleet;s=d{device}.t{tag}\"\n"
+            );
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_has_every_device_and_tag() {
+        let addresses = ["127.0.0.1:5001".to_owned(), "127.0.0.1:5002".to_owned()];
+        let text = modbus_config(&addresses, 3, Duration::from_millis(50));
+        assert_eq!((text.matches("[[source]]").count(), text.matches("[[source.tag]]").count()), (2, 6));
+        assert!(text.contains("address = \"tcp://127.0.0.1:5002\"") && text.contains("every   = \"50ms\""));
+        assert!(text.contains("at   = \"holding:2\""));
+        let text = opcua_config("opc.tcp://127.0.0.1:4841/fleet", 2, 2, Duration::from_secs(1));
+        assert_eq!((text.matches("[[source]]").count(), text.matches("[[source.tag]]").count()), (1, 4));
+        assert!(text.contains("node = \"nsu=urn:riverside:fleet;s=d1.t1\"") && text.contains("\"1000ms\""));
+    }
+}
