@@ -85,7 +85,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // the OPC UA library speaks of every session and of certificates that nobody asked it to use
     let filter = std::env::var("MILLSTREAM_LOG")
-        .unwrap_or_else(|_| "info,opcua_crypto=off,opcua_client=error,opcua_server=error,opcua_core=error".into());
+        .unwrap_or_else(|_| "info,opcua_crypto=off,opcua_client=off,opcua_server=off,opcua_core=off".into());
     let output = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     output.with_ansi(std::io::stderr().is_terminal()).init();
     let outcome = match arguments.command {

@@ -99,7 +99,8 @@ fn write_config(fleet: &Fleet, text: &str) -> Result<(), Failure> {
     let Some(file) = &fleet.config else { return Ok(()) };
     if fleet.devices.saturating_mul(fleet.tags) > CONFIG_TAGS_MAX {
         return Err(Failure::Usage(format!(
-            "one configuration has at most {CONFIG_TAGS_MAX} tags, and this fleet {}; ask for fewer, or leave --config out",
+            "one configuration has at most {CONFIG_TAGS_MAX} tags, and this fleet {}; ask for fewer, or leave \
+             --config out",
             fleet.devices.saturating_mul(fleet.tags)
         )));
     }
@@ -142,7 +143,8 @@ fn opcua_config(address: &str, devices: usize, tags: usize, every: Duration) -> 
         for tag in 0..tags {
             let _ = write!(
                 text,
-                "\n  [[source.tag]]\n  name = \"d{device}/t{tag}\"\n  node = \"nsu=urn:riverside:fleet;s=d{device}.t{tag}\"\n"
+                "\n  [[source.tag]]\n  name = \"d{device}/t{tag}\"\n  \
+                 node = \"nsu=urn:riverside:fleet;s=d{device}.t{tag}\"\n"
             );
         }
     }

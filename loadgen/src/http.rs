@@ -131,7 +131,8 @@ mod tests {
                 asked.push(String::from_utf8_lossy(&request[..count]).lines().next().unwrap_or("").to_owned());
                 let length = body.len();
                 let answer = format!(
-                    "HTTP/1.1 {status} x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                    "HTTP/1.1 {status} x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
+                     connection: close\r\n\r\n{body}"
                 );
                 stream.write_all(answer.as_bytes()).expect("answered");
             }

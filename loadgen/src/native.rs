@@ -37,6 +37,8 @@ impl Measured {
         let outcome = &self.outcome;
         let per_sample = |ns: u64| if outcome.samples == 0 { 0.0 } else { ns as f64 / outcome.samples as f64 };
         let known = !self.server_cpu.is_empty();
+        let by_thread: Vec<Value> =
+            self.server_cpu.iter().map(|(name, ns)| json!({ "thread": name, "cpu_s": *ns as f64 / 1e9 })).collect();
         json!({
             "seconds": outcome.seconds,
             "samples_per_s": self.samples_per_s(),
@@ -50,7 +52,7 @@ impl Measured {
             "own_cpu_ns_per_sample": per_sample(outcome.own_cpu_ns),
             "server_cpu_s": known.then(|| self.server_cpu_ns() as f64 / 1e9),
             "server_cpu_ns_per_sample": known.then(|| per_sample(self.server_cpu_ns())),
-            "server_cpu_s_by_thread": self.server_cpu.iter().map(|(name, ns)| json!([name, *ns as f64 / 1e9])).collect::<Vec<_>>(),
+            "server_cpu_s_by_thread": by_thread,
             "server_core_busy_s": self.core_busy_ns.map(|ns| ns as f64 / 1e9),
             "unacknowledged_frames": outcome.unacknowledged_frames,
             "behind_schedule_ns_max": outcome.behind_ns_max,

@@ -33,7 +33,7 @@ pub(crate) fn kind_of(tag: usize) -> ValueKind {
 
 /// The tag's name below the source's path.
 pub(crate) fn request(tag: usize) -> TagRequest {
-    TagRequest::new(format!("verify/{}{tag}", kind_of(tag).name()), kind_of(tag))
+    TagRequest::new(format!("verify/t{tag}-{}", kind_of(tag).name()), kind_of(tag))
 }
 
 impl Series {

@@ -27,7 +27,7 @@ async def main():
         variables.append(await folder.add_variable(ua.NodeId(f"v{i}", space), f"v{i}", float(i) * 1e6))
     async with server:
         print("ready", flush=True)
-        sys.stdin.readline()
+        await asyncio.to_thread(sys.stdin.readline)
         loop = asyncio.get_running_loop()
         due = loop.time()
         for tick in range(1, ticks + 1):

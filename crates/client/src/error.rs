@@ -92,7 +92,8 @@ impl fmt::Display for ConnectError {
             ConnectError::Unreachable { address, source } => {
                 write!(
                     f,
-                    "no connection to Millstream at {address} ({source}); is it running, and is this its [server] native address?"
+                    "no connection to Millstream at {address} ({source}); is it running, and is this its [server] native \
+                 address?"
                 )
             }
             ConnectError::TimedOut { address, what, after } => {
@@ -104,8 +105,8 @@ impl fmt::Display for ConnectError {
             }
             ConnectError::TagsChanged { address, tag } => write!(
                 f,
-                "Millstream at {address} gives tag {tag:?} another number than before: its data was replaced; start this \
-                 program again, and send what was not acknowledged again"
+                "Millstream at {address} gives tag {tag:?} another number than before: its data was replaced; start \
+                 this program again, and send what was not acknowledged again"
             ),
             ConnectError::SharedProducer { address, producer, theirs, ours } => write!(
                 f,
@@ -191,8 +192,8 @@ impl fmt::Display for SendError {
             }
             SendError::Full { in_flight_bytes } => write!(
                 f,
-                "{in_flight_bytes} bytes wait for an acknowledgement and none comes; look at Millstream's disk, or raise \
-                 in_flight_bytes_max"
+                "{in_flight_bytes} bytes wait for an acknowledgement and none comes; look at Millstream's disk, or \
+                 raise in_flight_bytes_max"
             ),
             SendError::Disconnected { reason, .. } => f.write_str(reason),
             SendError::Datagram(error) => write!(f, "a datagram could not be sent: {error}"),

@@ -44,6 +44,8 @@ pub struct Producer {
     requests: u32,
     retry_at: Instant,
     pause: Duration,
+    /// Whether the present connection was of use, so that its end is no reason to wait.
+    is_useful: bool,
     /// Why no connection can be made again by itself.
     fatal: Option<String>,
     /// The last failure to connect, for the error after long waiting.
@@ -72,6 +74,7 @@ impl Producer {
             requests: 0,
             retry_at: Instant::now(),
             pause: options.pause_first,
+            is_useful: true,
             fatal: None,
             last_failure: String::new(),
             stats: Stats::default(),
@@ -246,7 +249,7 @@ impl Producer {
         self.register_again(&mut link)?;
         self.resume(&welcomed)?;
         self.link = Some(link);
-        self.pause = self.options.pause_first;
+        self.is_useful = false;
         self.stats.reconnects += 1;
         Ok(())
     }
@@ -349,13 +352,17 @@ impl Producer {
     fn wrote(&mut self, count: usize) {
         self.outbox.sent(count);
         self.stats.bytes += count as u64;
+        self.is_useful |= !self.options.acks;
     }
 
     fn heard(&mut self, read: Result<Option<Sequence>, LinkError>) -> Result<(), SendError> {
         match read {
             Ok(None) => Ok(()),
             Ok(Some(sequence)) => match self.outbox.acknowledge(sequence) {
-                Ok(_) => Ok(()),
+                Ok(is_news) => {
+                    self.is_useful |= is_news;
+                    Ok(())
+                }
                 Err(error) => self.broken(LinkError::Protocol(error.to_string())),
             },
             Err(error) => self.broken(error),
@@ -365,8 +372,13 @@ impl Producer {
     /// The connection is gone. Tried again by itself unless that cannot help.
     fn broken(&mut self, error: LinkError) -> Result<(), SendError> {
         self.link = None;
-        // A server that goes away is back at once or not for a while: try now, then with pauses.
-        self.retry_at = Instant::now();
+        // A server that was of use is back at once or not for a while: try now, then with pauses.
+        if self.is_useful {
+            self.pause = self.options.pause_first;
+            self.retry_at = Instant::now();
+        } else {
+            self.back_off();
+        }
         let error = error.at(&self.address);
         self.last_failure = error.to_string();
         if error.retry() { Ok(()) } else { self.give_up() }
@@ -393,12 +405,16 @@ impl Producer {
         if !error.retry() {
             return self.give_up();
         }
+        self.back_off();
+        Ok(())
+    }
+
+    fn back_off(&mut self) {
         // Between half and the whole pause, so that many producers do not come at once.
         let spread = self.options.producer.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         let part = 0.5 + 0.5 * (spread as f64 / f64::from(u32::MAX));
         self.retry_at = Instant::now() + self.pause.mul_f64(part);
         self.pause = (self.pause * 2).min(self.options.pause_max);
-        Ok(())
     }
 
     fn resume(&mut self, welcomed: &Welcomed) -> Result<(), ConnectError> {

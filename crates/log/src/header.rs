@@ -36,6 +36,10 @@ pub(crate) struct SegmentHeader {
     pub(crate) durable: LogPosition,
     pub(crate) created: TimestampNs,
     pub(crate) running_ns: u64,
+    /// End of the log when the writer was started.
+    pub(crate) started: LogPosition,
+    /// Numbers that the writer had taken before.
+    pub(crate) ordinal: u32,
     /// Whether it logs again what earlier segments may hold from its position on.
     pub(crate) replaces: bool,
 }
@@ -54,6 +58,11 @@ pub(crate) enum SegmentStart {
 }
 
 impl SegmentHeader {
+    /// Names the writer: the first number that it took.
+    pub(crate) fn writer(&self) -> u64 {
+        self.file.0.saturating_sub(u64::from(self.ordinal))
+    }
+
     /// Writes the header; answers its checksum, which the first batch carries.
     pub(crate) fn write(&self, to: &mut [u8]) -> u32 {
         to[..SEGMENT_HEADER_BYTES].fill(0);
@@ -66,6 +75,8 @@ impl SegmentHeader {
         put(to, segment::DURABLE, self.durable.0.to_le_bytes());
         put(to, segment::CREATED, self.created.0.to_le_bytes());
         put(to, segment::RUNNING, self.running_ns.to_le_bytes());
+        put(to, segment::STARTED, self.started.0.to_le_bytes());
+        put(to, segment::ORDINAL, self.ordinal.to_le_bytes());
         let crc = crc32c::crc32c(&to[..segment::CRC]);
         put(to, segment::CRC, crc.to_le_bytes());
         crc
@@ -88,6 +99,8 @@ impl SegmentHeader {
             durable: LogPosition(u64_at(from, segment::DURABLE)),
             created: TimestampNs(u64_at(from, segment::CREATED) as i64),
             running_ns: u64_at(from, segment::RUNNING),
+            started: LogPosition(u64_at(from, segment::STARTED)),
+            ordinal: u32_at(from, segment::ORDINAL),
             replaces: from[segment::FLAGS] & FLAG_REPLACES != 0,
         };
         SegmentStart::Header { header, crc }
@@ -241,6 +254,8 @@ mod tests {
             durable: LogPosition(1),
             created: TimestampNs(9),
             running_ns: 5,
+            started: LogPosition(1),
+            ordinal: 3,
             replaces: true,
         };
         let mut bytes = vec![1_u8; SEGMENT_HEADER_BYTES];

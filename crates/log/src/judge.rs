@@ -211,7 +211,7 @@ fn is_left_over(segments: &[Segment], segment: &Segment, damage: &Damage) -> boo
     let logged_again = |later: &Segment| {
         later.file > segment.file && later.header.is_some_and(|h| h.replaces && h.position <= damage.from)
     };
-    damage.to.is_none_or(|to| to > damage.from) && segments.iter().any(logged_again)
+    segments.iter().any(logged_again)
 }
 
 fn fence(segment: &Segment, damage: &Damage, hole: Option<&Hole>, kept: &[Span]) -> Fence {

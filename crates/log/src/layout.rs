@@ -43,7 +43,9 @@
 //! again, after a failure or a restart.
 //!
 //! A *Producers* frame of a prologue says what held when the log ended at `as_of`. It counts only
-//! where the log that is kept reaches `as_of`; otherwise it speaks of frames that were never stored.
+//! where the log was stored up to there: `as_of` is at or below the end that is found, and at or
+//! below `started` of every segment of a later writer (`segment` - `ordinal` names the writer).
+//! Otherwise it speaks of frames that a crash took before they were stored.
 //!
 //! # Running time
 //! `running_ns` counts how long this log has been written to, by clocks that cannot jump: monotonic
@@ -78,7 +80,8 @@ pub(crate) mod segment {
     pub(crate) const DURABLE: usize = 24;
     pub(crate) const CREATED: usize = 32;
     pub(crate) const RUNNING: usize = 40;
-    pub(crate) const RESERVED: usize = 48;
+    pub(crate) const STARTED: usize = 48;
+    pub(crate) const ORDINAL: usize = 56;
     pub(crate) const CRC: usize = 60;
 }
 
@@ -125,7 +128,8 @@ fn segment_structure() -> Structure {
             field("durable", segment::DURABLE, 8, "everything up to this position is known to be durable"),
             field("created_ns", segment::CREATED, 8, "server time of its creation"),
             field("running_ns", segment::RUNNING, 8, "running time of the log at its creation"),
-            field("reserved", segment::RESERVED, 12, "0"),
+            field("started", segment::STARTED, 8, "end of the log when its writer was started"),
+            field("ordinal", segment::ORDINAL, 4, "how many numbers its writer had taken before this one"),
             field("crc32c", segment::CRC, 4, "over bytes 0..60"),
         ],
     }

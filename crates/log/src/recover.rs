@@ -201,11 +201,12 @@ fn visit_kept(
         if begun.is_none_or(|file| file < span.file) {
             begun = Some(span.file);
             let segment = segments.iter().find(|s| s.file == span.file);
+            let stored_to = segment.map_or(LogPosition(0), |s| stored_to(segments, s, judgement.end));
             for prologue in segment.iter().flat_map(|s| &s.prologue) {
                 for_each_batch(storage, prologue, &mut |header, body| {
                     // Dedupe state of a log that was not stored as far would claim frames that are not there.
                     seen(header);
-                    let stored = header.as_of <= judgement.end;
+                    let stored = header.as_of <= stored_to;
                     frames(body, LogPosition(0), &mut |frame, _| {
                         if stored || frame.kind() != FrameKind::Producers {
                             visit(frame, header.as_of);
@@ -222,6 +223,14 @@ fn visit_kept(
         });
     }
     newest.map(|header| (header.kind, header.received_last))
+}
+
+/// Up to where the writer of a segment came to store what it appended: at most to where any later
+/// writer found the end.
+fn stored_to(segments: &[&Segment], segment: &Segment, end: LogPosition) -> LogPosition {
+    let Some(header) = segment.header else { return LogPosition(0) };
+    let later = segments.iter().filter_map(|s| s.header).filter(|h| h.writer() > header.writer());
+    later.map(|h| h.started).min().unwrap_or(end).min(end)
 }
 
 /// Visits the frames of a whole batch with the position after each; answers how many.

@@ -255,6 +255,8 @@ impl Server {
     /// Notes what the session wants after it read something.
     fn after_read(&mut self, connection: ConnectionId, was_linked: bool) {
         let Some(slot) = self.slots.get_mut(&connection) else { return };
+        // What it waits for may be durable already: a repeat of frames, after a reconnect.
+        slot.session.on_durable(self.durable, &mut self.counters);
         let session = &slot.session;
         let unsettled = matches!(session.verdict(), Verdict::Close | Verdict::HandOver(_));
         if (unsettled || !session.outgoing().is_empty()) && !slot.is_touched {
@@ -267,7 +269,8 @@ impl Server {
         }
         if !was_linked && let Some(link) = session.link() {
             let (producer, acks, datagrams) = (link.producer, link.acks, link.opened.datagrams);
-            tracing::info!(%producer, source = link.source, name = link.name, peer = %slot.peer, acks, "producer connected");
+            let (source, name, peer) = (&link.source, &link.name, slot.peer);
+            tracing::info!(%producer, source, name, %peer, acks, "producer connected");
             if datagrams && !acks {
                 self.datagrams.know(producer);
             }

@@ -214,8 +214,8 @@ impl fmt::Display for Refusal {
         match self {
             Refusal::UnknownSource { name, known } if known.is_empty() => write!(
                 f,
-                "there is no native source {:?}, nor any other: add a [[source]] with kind = \"native\" to the server's \
-                 configuration",
+                "there is no native source {:?}, nor any other: add a [[source]] with kind = \"native\" to the \
+                 server's configuration",
                 clip(name)
             ),
             Refusal::UnknownSource { name, known } => {

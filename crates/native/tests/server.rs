@@ -58,6 +58,23 @@ fn acknowledges_all_waiting_connections_after_one_commit() {
     assert_eq!(rig.server.connections().filter(|c| c.producer.is_some()).count(), 3);
 }
 
+/// The failure: a producer reconnects (1) and sends again what the server has on disk (2). No commit
+/// follows, because nothing is new; an Ack that waits for the next one never goes out (3).
+#[test]
+fn repeats_of_what_is_durable_are_acknowledged_without_another_commit() {
+    let mut rig = Rig::new(Limits::default());
+    rig.connect(1, PRODUCER, true);
+    rig.received(1, scan(PRODUCER, 1, 1));
+    rig.poll();
+    rig.sink.sync();
+    rig.poll();
+    rig.connect(2, PRODUCER, true);
+    assert_eq!(rig.net.frames_to(2), [Said::Welcome(1)]);
+    rig.received(2, scan(PRODUCER, 1, 1));
+    rig.poll();
+    assert_eq!(rig.net.frames_to(2), [Said::Ack(1)]);
+}
+
 #[test]
 fn a_busy_pass_pauses_the_network_and_loses_nothing() {
     let mut rig = Rig::new(Limits::default());

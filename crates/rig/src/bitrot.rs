@@ -100,28 +100,24 @@ impl Sample {
         let mut random = SimRandom::new(seed);
         let (file, offset) = self.place(random.below(self.bytes()));
         let mut disk = self.disk.copy();
-        let mut batches = 2;
         match damage {
             Damage::Flip => return self.flip(random.below(self.bytes()), 1 << random.below(8)),
             Damage::Misdirect => {
                 let from = self.place(random.below(self.bytes()));
                 let block = [512, 4096][random.below(2) as usize];
-                batches = 4096;
                 if !disk.misdirect((from.0, from.1 / 512 * 512), (file, offset / 512 * 512), block) {
                     return Ok(());
                 }
             }
             Damage::Spoil => {
                 disk.spoil(file, offset, offset + 1 + random.next_u64() % 512);
-                batches = 4096;
             }
             Damage::Lose => {
                 let inner = self.files.len() as u64 - 2;
                 disk.lose(self.files[1 + random.below(inner) as usize].0);
-                batches = 4096;
             }
         }
-        self.check(disk, batches).map_err(|why| format!("{damage:?} {file} {offset}: {why}"))
+        self.check(disk, 4096).map_err(|why| format!("{damage:?} {file} {offset}: {why}"))
     }
 
     /// `batches`: how many of them the damage may cost at most.

@@ -41,6 +41,8 @@ mod task;
 mod thread;
 
 #[cfg(test)]
+mod echo_tests;
+#[cfg(test)]
 mod tests;
 
 pub use context::{ShardContext, current};

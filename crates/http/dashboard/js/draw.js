@@ -93,7 +93,9 @@ export function drawTicks(context, scale, y, left, right, panel, top) {
 /** Draws a series: bad points hollow, uncertain ones dashed, gaps left out. */
 export function drawLine(context, one, index, row, x, y, range) {
   strokeOf(context, index);
-  const stepped = row?.kind === "bool" || row?.kind === "i64" || one.every === 0;
+  // Where samples are far apart the value stood (deadband); a slope would invent values.
+  const discrete = row?.kind === "bool" || row?.kind === "i64";
+  const stands = (t) => discrete || (one.every === 0 && t > 2000);
   if (one.every > 0 && row?.kind !== "bool") drawBand(context, one, index, x, y);
   context.lineJoin = "round";
   let before = null;
@@ -115,12 +117,12 @@ export function drawLine(context, one, index, row, x, y, range) {
       context.beginPath();
       context.moveTo(x(p.t), y(before && !hole ? before.v : p.v));
     }
-    if (before && !hole && stepped) context.lineTo(x(p.t), y(before.v));
+    if (before && !hole && stands(p.t - before.t)) context.lineTo(x(p.t), y(before.v));
     context.lineTo(x(p.t), y(p.v));
     [before, dashed] = [p, uncertain];
   }
   // The last value stands until now, unless it is known not to.
-  if (before && stepped && !one.gaps.some((gap) => gap.to > before.t && gap.from < range.to)) {
+  if (before && (discrete || one.every === 0) && !one.gaps.some((gap) => gap.to > before.t && gap.from < range.to)) {
     context.lineTo(x(Math.min(range.to, format.now())), y(before.v));
   }
   stroke();

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "shared by several test binaries and an example, each using a part")]
 
+pub mod client;
+
 use futures_util::future::BoxFuture;
 use hdrhistogram::Histogram;
 use millstream_http::*;

@@ -59,6 +59,7 @@ impl Writer {
             self.final_mark = FinalMark::Wanted;
         }
         self.retry.failed(self.now_ns);
+        self.replaces = true;
         let since = match &self.health {
             Health::Good => wall,
             Health::Full { since } | Health::Failing { since, .. } => *since,

@@ -132,7 +132,7 @@ impl Writer {
         let at = self.queue.iter().position(|batch| batch.place.is_none()).unwrap_or(self.queue.len());
         let first = self.queue.get(at);
         let position = first.map_or(self.open.position(), |batch| batch.position);
-        let replaces = first.is_some_and(|batch| batch.again);
+        let replaces = self.replaces;
         let as_of = self.end();
         let running_ns = self.running_now_ns();
         let Some(live) = self.live.back_mut() else { return };
@@ -143,6 +143,8 @@ impl Writer {
             durable: self.durable,
             created: wall,
             running_ns,
+            started: self.started,
+            ordinal: u32::try_from(live.file.0 - self.first_file.0).unwrap_or(u32::MAX),
             replaces,
         };
         (live.begun, live.as_of) = (true, as_of);
@@ -405,6 +407,7 @@ impl Writer {
             self.count(&batch, place);
             if is_current && (batch.kind == BatchKind::Data || self.queue.is_empty()) {
                 self.health = Health::Good;
+                self.replaces = false;
                 self.retry.succeeded();
             }
             if let Some(block) = batch.block {

@@ -71,6 +71,9 @@ pub struct Writer {
     next_op: u64,
     next_key: u64,
     next_file: FileNumber,
+    /// What recovery answered: the first number to take, and where the log ended.
+    first_file: FileNumber,
+    started: LogPosition,
     placed_ns: u64,
     now_ns: u64,
     /// Monotonic time of the first poll, and the running time of the log then.
@@ -78,6 +81,9 @@ pub struct Writer {
     running_ns: u64,
     health: Health,
     retry: Retry,
+    /// Whether the next segment replaces what an earlier one may hold: after a failure, and after
+    /// a restart that logs again.
+    replaces: bool,
     removal: Removal,
     closing: bool,
     final_mark: FinalMark,
@@ -116,12 +122,15 @@ impl Writer {
             directory_sync: false,
             next_op: 1,
             next_file: recovered.next_file,
+            first_file: recovered.next_file,
+            started: recovered.end,
             placed_ns: 0,
             now_ns: 0,
             began_ns: None,
             running_ns: recovered.running_ns,
             health: Health::Good,
             retry: Retry::default(),
+            replaces: !recovered.tail.is_empty(),
             removal: Removal::default(),
             closing: false,
             final_mark: FinalMark::Wanted,

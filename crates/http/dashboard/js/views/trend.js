@@ -198,8 +198,9 @@ function legendRow(trend, tag, index, remove) {
     text(cells.now, format.value(row));
     text(unit, row.unit);
     const [low, high] = extremes(one, trend.range());
-    text(cells.low, low === null ? "–" : format.value({ ...row, value: low }));
-    text(cells.high, high === null ? "–" : format.value({ ...row, value: high }));
+    const none = row.kind === "bool" || row.kind === "text";
+    text(cells.low, low === null || none ? "–" : format.value({ ...row, value: low }));
+    text(cells.high, high === null || none ? "–" : format.value({ ...row, value: high }));
     if (told !== row.quality) put(state, severity(row.quality) === "good" ? h("span", { class: "dim" }, "Good") : quality(row.quality));
     told = row.quality;
   }

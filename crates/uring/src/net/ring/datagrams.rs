@@ -9,10 +9,9 @@ use env::net::NetEvent;
 use io_uring::{IoUring, types::RecvMsgOut};
 
 use super::{
-    DATAGRAM,
     buffers::Buffers,
+    connection::{DATAGRAM, token},
     kernel::{Event, Kernel},
-    token,
 };
 use crate::net::{NetStats, address, datagram_drops};
 

@@ -11,17 +11,16 @@
 //! It needs Linux 6.0 (multishot receive into a buffer ring), which `open` tries out.
 
 mod buffers;
+mod connection;
 mod datagrams;
 mod kernel;
+mod open;
 
 use std::{
     collections::{HashMap, VecDeque},
-    io::{self, Write},
+    io,
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    os::{
-        fd::{AsRawFd, RawFd},
-        unix::net::UnixStream,
-    },
+    os::fd::{AsRawFd, RawFd},
     time::Instant,
 };
 
@@ -29,34 +28,14 @@ use env::net::{ConnectionId, Net, NetEvent, SendError};
 
 use self::{
     buffers::Buffers,
+    connection::{ACCEPT, CANCEL, Connection, DATAGRAM, KIND_BITS, RECEIVE, SEND, State, kind, token},
     datagrams::Datagrams,
     kernel::{Event, Kernel},
 };
 use super::{
-    ACCEPT_RETRY, CLOSE_WAIT, NetOptions, NetStats, REASON_LIMIT, REASON_OURS, REASON_OVERDUE, REASON_PEER, ShardNet,
-    finish, reset_when_dropped, send_queue::SendQueue,
+    ACCEPT_RETRY, CLOSE_WAIT, NetStats, REASON_LIMIT, REASON_OURS, REASON_OVERDUE, REASON_PEER, ShardNet, finish,
+    reset_when_dropped, send_queue::SendQueue,
 };
-
-/// Receive buffers: 1 MiB together, see `buffers`.
-const BUFFERS: u16 = 64;
-const BUFFER_BYTES: usize = 16 << 10;
-const STREAMS: u16 = 0;
-
-/// What a token's low bits say its operation is; the rest is the connection's number.
-const RECEIVE: u64 = 0;
-const SEND: u64 = 1;
-const ACCEPT: u64 = 2;
-const DATAGRAM: u64 = 3;
-const CANCEL: u64 = 4;
-const KIND_BITS: u32 = 3;
-
-const fn token(id: u64, kind: u64) -> u64 {
-    id << KIND_BITS | kind
-}
-
-const fn kind(token: u64) -> u64 {
-    token & ((1 << KIND_BITS) - 1)
-}
 
 type On<'a> = dyn FnMut(NetEvent<'_>) + 'a;
 
@@ -80,29 +59,6 @@ pub struct RingNet {
     stats: NetStats,
 }
 
-struct Connection {
-    stream: TcpStream,
-    sending: SendQueue,
-    /// The kernel has a batch of ours.
-    send_in_flight: bool,
-    /// The kernel has a receive of ours.
-    receiving: bool,
-    /// Nothing can be sent any more; only read to the end.
-    broken: bool,
-    state: State,
-    /// `Closed` was said.
-    told: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Open,
-    /// To be ended when everything is sent; what comes in is thrown away.
-    Closing,
-    /// Everything is sent or given up; the kernel has yet to answer for its operations.
-    Ending,
-}
-
 /// An event that did not come from the kernel.
 enum Said {
     Accepted(ConnectionId, SocketAddr),
@@ -110,59 +66,6 @@ enum Said {
 }
 
 impl RingNet {
-    /// The network of the calling shard's thread.
-    ///
-    /// # Errors
-    /// The kernel's io_uring is forbidden or lacks what is needed; the options come back for
-    /// another network.
-    pub fn open(options: NetOptions) -> Result<RingNet, (io::Error, NetOptions)> {
-        let made = Kernel::new().and_then(|mut kernel| {
-            let mut buffers = Buffers::register(kernel.ring(), STREAMS, BUFFERS, BUFFER_BYTES)?;
-            let tried = try_multishot(&mut kernel, &mut buffers);
-            if tried.is_err() {
-                let quiet = kernel.quiet(token(0, CANCEL), |_| {});
-                buffers.release(kernel.ring(), quiet);
-            }
-            tried.map(|()| (kernel, buffers))
-        });
-        let (kernel, buffers) = match made {
-            Ok(made) => made,
-            Err(error) => return Err((error, options)),
-        };
-        let NetOptions { listener, datagrams, connections_max } = options;
-        let mut net = RingNet {
-            kernel,
-            buffers,
-            listener: None,
-            listener_parked: None,
-            datagrams: None,
-            connections: HashMap::new(),
-            connections_max,
-            next: 0,
-            paused: false,
-            held: VecDeque::new(),
-            said: VecDeque::new(),
-            closing: VecDeque::new(),
-            stats: NetStats::default(),
-        };
-        if let Some(socket) = datagrams {
-            match Datagrams::open(&mut net.kernel, socket) {
-                Ok(datagrams) => net.datagrams = Some(datagrams),
-                Err((error, socket)) => {
-                    return Err((error, NetOptions { listener, datagrams: Some(socket), connections_max }));
-                }
-            }
-        }
-        // A socket that does not block would be answered with EAGAIN instead of being waited for.
-        if let Some(listener) = listener
-            && listener.set_nonblocking(false).is_ok()
-        {
-            net.kernel.accept(listener.as_raw_fd(), token(0, ACCEPT));
-            net.listener = Some(listener);
-        }
-        Ok(net)
-    }
-
     fn insert(&mut self, stream: TcpStream) -> io::Result<(ConnectionId, SocketAddr)> {
         let peer = stream.peer_addr()?;
         stream.set_nonblocking(false)?;
@@ -170,16 +73,7 @@ impl RingNet {
         self.next += 1;
         let id = self.next;
         self.kernel.receive(stream.as_raw_fd(), self.buffers.group(), token(id, RECEIVE));
-        let connection = Connection {
-            stream,
-            sending: SendQueue::default(),
-            send_in_flight: false,
-            receiving: true,
-            broken: false,
-            state: State::Open,
-            told: false,
-        };
-        self.connections.insert(id, connection);
+        self.connections.insert(id, Connection::new(stream));
         self.stats.accepted += 1;
         Ok((ConnectionId(id), peer))
     }
@@ -440,15 +334,6 @@ impl RingNet {
     }
 }
 
-impl Connection {
-    /// Both ways: the kernel's receive and send end, each with a completion.
-    fn cut_off(&mut self) {
-        self.state = State::Ending;
-        // It may be over already, which is what is wanted.
-        let _ = self.stream.shutdown(Shutdown::Both);
-    }
-}
-
 impl Net for RingNet {
     fn poll(&mut self, budget: usize, on: &mut dyn FnMut(NetEvent<'_>)) -> usize {
         self.keep_house();
@@ -583,30 +468,6 @@ impl Drop for RingNet {
             }
         }
     }
-}
-
-/// Receives one byte the way that connections will be received from.
-fn try_multishot(kernel: &mut Kernel, buffers: &mut Buffers) -> io::Result<()> {
-    let (mut near, far) = UnixStream::pair()?;
-    near.write_all(&[1])?;
-    drop(near);
-    kernel.receive(far.as_raw_fd(), buffers.group(), token(0, RECEIVE));
-    let mut received = 0;
-    loop {
-        kernel.enter(1);
-        let Some(event) = kernel.next() else { continue };
-        if let Some(buffer) = event.buffer() {
-            buffers.discard(buffer);
-        }
-        match event.result {
-            0.. => received += event.result,
-            errno => return Err(io::Error::from_raw_os_error(-errno)),
-        }
-        if !event.more() {
-            break;
-        }
-    }
-    if received == 1 { Ok(()) } else { Err(io::Error::from(io::ErrorKind::Unsupported)) }
 }
 
 mod sys {
