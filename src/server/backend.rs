@@ -113,7 +113,7 @@ impl SiteBackend {
         let cycle = stats.as_ref().map(|stats| stage_info("telemetry", "look-interval", &stats.look_interval));
         CoreInfo {
             shard: view.shard.0,
-            core: None,
+            core: port.core,
             io: match self.site.mode() {
                 uring::IoMode::Uring => "io_uring",
                 uring::IoMode::Epoll => "epoll",
@@ -147,8 +147,8 @@ fn stage_info(lane: &'static str, name: &'static str, times: &shard::Distributio
         p99_ns: times.p99_ns,
         p999_ns: times.p999_ns,
         max_ns: times.max_ns,
-        sum_ns: 0,
-        buckets: Vec::new(),
+        sum_ns: times.sum_ns,
+        buckets: shard::BUCKETS_NS.into_iter().zip(times.buckets).collect(),
     }
 }
 
@@ -236,6 +236,10 @@ impl Backend for SiteBackend {
                     let all = port.view.sources();
                     let here = all.iter().find(|status| *status.name == *source.name);
                     last_data = last_data.max(here.and_then(|status| status.last_data));
+                    if port.view.shard != home {
+                        let elsewhere = here.into_iter().flat_map(|status| &status.counters);
+                        add(&mut counters, elsewhere.map(|(name, count)| (*name, *count)));
+                    }
                     add(&mut counters, port.view.feeds().iter().map(|(name, count)| (*name, *count)));
                 }
             }

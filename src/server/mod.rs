@@ -69,7 +69,7 @@ pub fn start(config: Config, io: IoChoice) -> Result<Server, String> {
     for sentence in config.inactive() {
         tracing::info!("{sentence}");
     }
-    let Logs { lock, live, histories } = recovery::open(&config.server.data_dir, count)?;
+    let logs = recovery::open(&config.server.data_dir, count)?;
     let http = uring::net::listen(config.server.http, true);
     let http = http.map_err(|error| cannot_listen("HTTP", config.server.http, &error))?;
     let native = uring::net::listen(config.server.native, true);
@@ -77,13 +77,14 @@ pub fn start(config: Config, io: IoChoice) -> Result<Server, String> {
     let http_address = http.local_addr().map_err(|error| error.to_string())?;
     let native_address = native.local_addr().map_err(|error| error.to_string())?;
 
-    let site = Arc::new(Site::new(config, &live, &histories, mode, http_address));
+    let site = Arc::new(Site::new(config, &logs, &cores, mode, http_address));
+    let Logs { lock, live, histories } = logs;
     let router = http::router(Arc::new(backend::SiteBackend::new(Arc::clone(&site))), site.http_limits());
     let parts = ShardParts::all(&site, live, histories, (http, http_address), (native, native_address))?;
     let mut shards = Vec::with_capacity(count);
     for part in parts {
         let mut settings = shard::Settings::new(part.shard(), mode);
-        settings.core = (count <= cores.len()).then(|| cores[part.shard().0 as usize]);
+        settings.core = site.shards()[part.shard().0 as usize].core;
         let (id, router) = (part.shard(), router.clone());
         let thread = shard::spawn_thread(settings, move |context| part.build(context, router));
         let thread = thread.map_err(|error| format!("cannot start the thread of shard {id}: {error}"))?;

@@ -3,7 +3,7 @@
 //! Nothing here is touched on the telemetry path; the one lock is taken when a tag is registered.
 
 use crate::commands::kind_word;
-use crate::server::recovery::OpenLog;
+use crate::server::recovery::{Logs, OpenLog};
 use config::{Config, Source, SourceKind};
 use model::ShardId;
 use pipeline::{ShardView, TagTable};
@@ -61,6 +61,8 @@ impl IoChoice {
 pub struct ShardPort {
     /// What it publishes.
     pub view: Arc<ShardView>,
+    /// The core that it is pinned to.
+    pub core: Option<usize>,
     sender: OnceLock<ShardSender>,
     /// Logs of shards that are no more, which this one reads.
     pub histories: Vec<TagTable>,
@@ -117,11 +119,12 @@ pub enum ClaimError {
 
 impl Site {
     /// A site whose shards are about to start.
-    pub fn new(config: Config, live: &[OpenLog], histories: &[OpenLog], mode: IoMode, http: SocketAddr) -> Site {
-        let count = live.len();
+    pub fn new(config: Config, logs: &Logs, cores: &[usize], mode: IoMode, http: SocketAddr) -> Site {
+        let (live, histories, count) = (&logs.live, &logs.histories, logs.live.len());
         let native = config.sources.iter().filter_map(native_site).collect();
         let port = |(at, log): (usize, &OpenLog)| ShardPort {
             view: Arc::clone(&log.view),
+            core: (count <= cores.len()).then(|| cores[at]),
             sender: OnceLock::new(),
             histories: histories.iter().skip(at).step_by(count).map(OpenLog::table).collect(),
         };

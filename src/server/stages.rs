@@ -119,7 +119,6 @@ impl NativeParts {
         let (counters, net) = (self.server.counters(), self.net.stats());
         let mut all: BTreeMap<&'static str, u64> = BTreeMap::from([
             ("frames", counters.frames),
-            ("samples", counters.samples),
             ("bytes", counters.bytes),
             ("duplicates", counters.duplicates),
             ("refused_connections", counters.refused),

@@ -92,8 +92,8 @@ impl fmt::Display for ConnectError {
             ConnectError::Unreachable { address, source } => {
                 write!(
                     f,
-                    "no connection to Millstream at {address} ({source}); is it running, and is this its [server] native \
-                 address?"
+                    "no connection to Millstream at {address} ({source}); is it running, and is this its native \
+                     address ([server] native)?"
                 )
             }
             ConnectError::TimedOut { address, what, after } => {

@@ -47,6 +47,7 @@ mod link;
 mod options;
 mod outbox;
 mod producer;
+mod register;
 mod registry;
 
 pub use bits::{Bits, Sample, now, runs};

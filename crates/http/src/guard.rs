@@ -56,8 +56,7 @@ fn admit(app: &App, request: &Request) -> Result<(), Problem> {
             "host",
             "The Host header names another server",
             format!(
-                "Host {} is not one that this server is reached under; use its address, or add the name to \
-                 server.hosts in the configuration",
+                "Host {} is not one that this server is reached under; use its address, or localhost on the machine itself",
                 short(host.unwrap_or(""))
             ),
         ));

@@ -32,7 +32,7 @@ impl<T> Patient<T> {
         let until = Instant::now() + self.patience;
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
         match deadline.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Pending,
+            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes nothing"))),
             Poll::Pending => Poll::Pending,
         }
     }

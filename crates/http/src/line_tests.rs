@@ -9,7 +9,8 @@ fn path(line: &Line) -> String {
 fn reads_what_the_protocol_allows() {
     let f = Value::F64;
     let text = |t: &str| Value::Text(t.into());
-    let table: &[(&str, &str, Vec<(&str, Value)>, Option<i64>)] = &[
+    type Row = (&'static str, &'static str, Vec<(&'static str, Value)>, Option<i64>);
+    let table: &[Row] = &[
         ("m f=1", "m", vec![("f", f(1.0))], None),
         ("m,b=2,a=1 f=1.5 10", "m/1/2", vec![("f", f(1.5))], Some(10)),
         ("m f=-1e3,g=2i,h=3u", "m", vec![("f", f(-1000.0)), ("g", Value::I64(2)), ("h", Value::I64(3))], None),

@@ -50,9 +50,11 @@ fn of_sources(out: &mut Text, sources: &[SourceInfo], now_ns: i64) {
     }
 }
 
+/// A metric of each shard: name, type, help, and how it is read.
+type Family = (&'static str, &'static str, &'static str, fn(&CoreInfo) -> f64);
+
 fn of_cores(out: &mut Text, cores: &[CoreInfo]) {
-    type Read = fn(&CoreInfo) -> f64;
-    let families: [(&str, &str, &str, Read); 4] = [
+    let families: [Family; 4] = [
         ("millstream_samples_total", "counter", "Samples taken in.", |core| core.samples_total as f64),
         ("millstream_samples_per_second", "gauge", "Samples taken in a second, lately.", |core| {
             core.samples_per_second
@@ -71,8 +73,7 @@ fn of_cores(out: &mut Text, cores: &[CoreInfo]) {
 }
 
 fn of_logs(out: &mut Text, cores: &[CoreInfo]) {
-    type Read = fn(&CoreInfo) -> f64;
-    let families: [(&str, &str, &str, Read); 6] = [
+    let families: [Family; 6] = [
         ("millstream_log_healthy", "gauge", "1 while the log takes data.", |core| {
             f64::from(u8::from(core.log.health == "healthy"))
         }),
@@ -87,7 +88,7 @@ fn of_logs(out: &mut Text, cores: &[CoreInfo]) {
     by_shard(out, cores, &families);
 }
 
-fn by_shard(out: &mut Text, cores: &[CoreInfo], families: &[(&str, &str, &str, fn(&CoreInfo) -> f64)]) {
+fn by_shard(out: &mut Text, cores: &[CoreInfo], families: &[Family]) {
     for (name, kind, help, read) in families {
         out.family(name, kind, help);
         for core in cores {

@@ -95,7 +95,7 @@ fn connection(stream: TcpStream, service: Service, held: impl Send + 'static) ->
         let handle = service_fn(move |request: hyper::Request<Incoming>| answer(router.clone(), local, request));
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(Duration::from_secs(60))
+            .header_read_timeout(app.limits.header_timeout)
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
             .serve_connection(io, handle);

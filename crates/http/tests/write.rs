@@ -134,7 +134,8 @@ async fn line_protocol_lands_below_the_native_source() {
 
 #[tokio::test]
 async fn bodies_are_bounded_before_they_are_read() {
-    let limits = Limits { ingest_body_bytes_max: 100_000, body_timeout: Duration::from_millis(300), ..Limits::default() };
+    let limits =
+        Limits { ingest_body_bytes_max: 100_000, body_timeout: Duration::from_millis(300), ..Limits::default() };
     let rig = Rig::with(limits, Fake::plant(0)).await;
     rig.post("/v1/ingest", &" ".repeat(100_001)).await.problem(413, "body-too-large");
     let long = format!("{{\"tag\":\"a/b\",\"value\":\"{}\"}}", "x".repeat(70_000));

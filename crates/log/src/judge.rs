@@ -50,7 +50,7 @@ pub(crate) fn judge(storage: &dyn Storage, segments: &[Segment]) -> Judgement {
     }
     let (holes, end) = find_end(segments, &mut kept, durable);
     let (cuts, truncated) = cuts(storage, segments, end);
-    let fences = fences(segments, &kept, &holes, &cuts);
+    let fences = fences(segments, &kept, &holes, &cuts, durable);
     Judgement { kept, end, durable, fences, cuts, truncated }
 }
 
@@ -182,7 +182,15 @@ fn cut_offset(storage: &dyn Storage, segment: &Segment, end: LogPosition) -> u64
 }
 
 /// What is reported: each hole with the damage that made it, and each damage that made none.
-fn fences(segments: &[Segment], kept: &[Span], holes: &[Hole], cuts: &[Cut]) -> Vec<Fence> {
+/// Damage at or above the known-durable mark that made no hole is half-written too: a prologue or
+/// a mark, or a copy of what is whole elsewhere; all from the mark on is logged again and replaces it.
+fn fences(
+    segments: &[Segment],
+    kept: &[Span],
+    holes: &[Hole],
+    cuts: &[Cut],
+    durable: LogPosition,
+) -> Vec<Fence> {
     let mut open: Vec<&Hole> = holes.iter().collect();
     let mut fences = Vec::new();
     for segment in segments {
@@ -197,6 +205,9 @@ fn fences(segments: &[Segment], kept: &[Span], holes: &[Hole], cuts: &[Cut]) -> 
                 continue;
             }
             let hole = open.iter().position(|hole| hole.from == damage.from).map(|at| open.remove(at));
+            if hole.is_none() && damage.from >= durable {
+                continue;
+            }
             fences.push(fence(segment, damage, hole, kept));
         }
     }

@@ -15,19 +15,32 @@ pub(crate) struct AckQueue {
 
 impl AckQueue {
     pub(crate) fn new(entries_max: usize) -> AckQueue {
-        AckQueue { waiting: VecDeque::new(), entries_max: entries_max.max(1) }
+        AckQueue { waiting: VecDeque::new(), entries_max: entries_max.max(2) }
     }
 
     /// Sequences and positions only grow; a position below the one before waits for that one.
     pub(crate) fn push(&mut self, sequence: Sequence, position: LogPosition) {
-        let full = self.waiting.len() >= self.entries_max;
-        match self.waiting.back_mut() {
-            Some(back) if full || back.1 >= position => {
-                debug_assert!(back.0 < sequence);
-                *back = (sequence, back.1.max(position));
-            }
-            _ => self.waiting.push_back((sequence, position)),
+        if let Some(back) = self.waiting.back_mut()
+            && back.1 >= position
+        {
+            debug_assert!(back.0 < sequence);
+            back.0 = sequence;
+            return;
         }
+        if self.waiting.len() >= self.entries_max {
+            self.thin_out();
+        }
+        self.waiting.push_back((sequence, position));
+    }
+
+    /// Merges each entry with the one behind it, so that what is left is spread evenly.
+    fn thin_out(&mut self) {
+        let count = self.waiting.len();
+        let mut index = 0;
+        self.waiting.retain(|_| {
+            index += 1;
+            index % 2 == 0 || index == count
+        });
     }
 
     /// The highest sequence that may be acknowledged now and was not before.
@@ -65,7 +78,7 @@ mod tests {
                 position += grow;
                 positions.push(position);
                 queue.push(Sequence(i as u64 + 1), LogPosition(position));
-                prop_assert!(queue.waiting.len() <= entries_max);
+                prop_assert!(queue.waiting.len() <= entries_max.max(2));
                 if let Some(more) = synced {
                     durable = (durable + more).min(position);
                     if let Some(Sequence(s)) = queue.on_durable(LogPosition(durable)) {

@@ -14,8 +14,8 @@ pub struct Limits {
     pub register_names_max: usize,
     /// Texts that one connection may ask for in all. Tags are bounded by the source's own `tags_max`.
     pub register_texts_max: u32,
-    /// Commits that a connection's acknowledgements are kept apart for; beyond it they merge into
-    /// the newest, which delays them and loses none.
+    /// Acknowledgements that a connection keeps apart while they wait for the disk; beyond it
+    /// neighbours merge, which delays some by a commit and loses none. At least 2.
     pub acks_waiting_max: usize,
     /// Unread bytes that a connection may have while the pass is busy: one split frame, and the
     /// chunks that one poll of the network may still deliver before it is paused.

@@ -6,6 +6,8 @@
 //! - F2: what comes back stands in the order of the numbers.
 
 use crate::chunks::in_chunks;
+use crate::connect::skew;
+use crate::convert::Skew;
 use crate::describe::attribute;
 use crate::notification::Content;
 use crate::prepare::is_connection;
@@ -31,6 +33,8 @@ pub(crate) enum Arrival {
         subscription: u32,
         /// The message.
         message: NotificationMessage,
+        /// What was taken off its times.
+        skew: Skew,
     },
     /// A keep-alive.
     KeepAlive {
@@ -80,7 +84,7 @@ pub(crate) async fn fetch(session: Arc<Session>, subscription: u32, from: u32, t
     }
     loop {
         match republish(&session, subscription, number).await? {
-            Some(message) => arrivals.push(Arrival::Message { subscription, message }),
+            Some(message) => arrivals.push(Arrival::Message { subscription, message, skew: skew(&session) }),
             None => push_hole(&mut arrivals, subscription, number),
         }
         if number == to {
@@ -110,7 +114,7 @@ pub(crate) async fn resume(session: Arc<Session>, expected: Vec<(u32, u32)>) -> 
     for (subscription, mut number) in expected {
         for _ in 0..RESUME_MAX {
             let Some(message) = republish(&session, subscription, number).await? else { break };
-            arrivals.push(Arrival::Message { subscription, message });
+            arrivals.push(Arrival::Message { subscription, message, skew: skew(&session) });
             number = after(number);
         }
     }
@@ -131,8 +135,9 @@ pub(crate) async fn reread(session: Arc<Session>, size: usize, tags: Vec<Readabl
         in_chunks(&asked, size, |piece| async move { session.read(&piece, TimestampsToReturn::Both, 0.0).await })
             .await?;
     let mut content = Content::default();
+    let skew = skew(session);
     for ((_, tag, kind), value) in tags.into_iter().zip(&values) {
-        content.push(tag, kind, value);
+        content.push(tag, kind, value, skew);
     }
     Ok(content)
 }

@@ -14,6 +14,7 @@ mod messages;
 mod recover;
 
 use crate::connect::{ConnectError, Target, explain};
+use crate::convert::Skew;
 use crate::feed::{Flushed, Outbox};
 use crate::fetch::Arrival;
 use crate::ledger::{Ack, Ledger, Window};
@@ -76,6 +77,8 @@ enum Kind {
 struct Published {
     acks: Vec<Ack>,
     answer: Result<PublishResponse, Error>,
+    /// What the library took off the answer's times.
+    skew: Skew,
 }
 
 /// What the loop woke up for.

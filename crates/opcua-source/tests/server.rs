@@ -2,11 +2,11 @@
 
 mod rig;
 
-use model::{GapReason, Quality, SourceState, Value, ValueKind};
+use model::{GapReason, Quality, SourceState, TimestampNs, Value, ValueKind};
 use opcua::client::services::TransferSubscriptions;
 use opcua::client::{ClientBuilder, IdentityToken, UARequest};
 use opcua::crypto::SecurityPolicy;
-use opcua::types::{EndpointDescription, MessageSecurityMode, StatusCode};
+use opcua::types::{DateTime, EndpointDescription, MessageSecurityMode, StatusCode};
 use rig::proxy::Proxy;
 use rig::{Oven, Recorder, Running, USER, folder, node_ref, operator, settings, tag, until};
 use std::rc::Rc;
@@ -54,6 +54,12 @@ fn values_arrive_and_one_bad_node_is_only_its_own() {
         assert_eq!(pass.values("plant/oven/zones/Door"), [Value::Bool(true)]);
         let last = pass.readings("plant/oven/zone1").pop().expect("has readings");
         assert!(last.quality == Quality::GOOD && last.source_time.is_some());
+        // Ahead of all others: the server gives a time before the last one another time.
+        oven.set_at("Zone1.Temperature", 22.5_f64, DateTime::ymd_hms(2100, 1, 31, 12, 0, 0));
+        until("a value with its own time", &pass, || pass.values("plant/oven/zone1").last() == Some(&Value::F64(22.5)))
+            .await;
+        let last = pass.readings("plant/oven/zone1").pop().expect("has readings");
+        assert_eq!(last.source_time, TimestampNs::parse_rfc3339("2100-01-31T12:00:00Z"), "to the nanosecond");
         let bad = pass.readings("plant/oven/gone");
         assert!(bad.iter().all(|reading| reading.value.is_none() && reading.quality == Quality::BAD_NODE_ID_UNKNOWN));
         assert!(!bad.is_empty() && pass.tag("plant/oven/zones/Curve").is_none());

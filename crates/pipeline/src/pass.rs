@@ -442,7 +442,7 @@ impl Pass {
     /// Publishes what changes slowly: source states, counters, the log, and the counters of what
     /// feeds the pass.
     pub fn publish(&self, feeds: &BTreeMap<&'static str, u64>) {
-        self.view.publish_sources(self.book.snapshot(|id| self.state.last_data(id)));
+        self.view.publish_sources(self.book.snapshot(|id| (self.state.last_data(id), self.state.source_samples(id))));
         self.view.publish_feeds(feeds.clone());
         let (word, reason) = match self.log.health() {
             Health::Good => ("good", String::new()),

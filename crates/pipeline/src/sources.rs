@@ -46,11 +46,16 @@ impl SourceBook {
         *self.entry(id, name, now).counters.entry(counter).or_default() += by;
     }
 
-    /// All sources with when each last had data.
+    /// All sources with when each last had data, and how many samples it brought.
     #[must_use]
-    pub fn snapshot(&self, last_data: impl Fn(SourceId) -> Option<TimestampNs>) -> Vec<SourceStatus> {
-        let status =
-            |(id, known): &(SourceId, SourceStatus)| SourceStatus { last_data: last_data(*id), ..known.clone() };
+    pub fn snapshot(&self, data: impl Fn(SourceId) -> (Option<TimestampNs>, u64)) -> Vec<SourceStatus> {
+        let status = |(id, known): &(SourceId, SourceStatus)| {
+            let mut known = known.clone();
+            let (last_data, samples) = data(*id);
+            known.last_data = last_data;
+            known.counters.insert("samples", samples);
+            known
+        };
         self.known.iter().map(status).collect()
     }
 }
@@ -68,8 +73,8 @@ mod tests {
         assert!(!book.set(id, "press1", SourceState::Down { reason: "refused".into() }, TimestampNs(9)));
         book.count(id, "press1", "polls", 2, TimestampNs(9));
         book.count(id, "press1", "polls", 3, TimestampNs(9));
-        let shown = book.snapshot(|_| None);
+        let shown = book.snapshot(|_| (None, 7));
         assert_eq!((shown[0].since, shown[0].state.reason()), (TimestampNs(5), "refused"));
-        assert_eq!(shown[0].counters["polls"], 5);
+        assert_eq!((shown[0].counters["polls"], shown[0].counters["samples"]), (5, 7));
     }
 }

@@ -21,6 +21,13 @@ struct TagState {
     source: SourceId,
 }
 
+/// What is counted for a source.
+#[derive(Clone, Copy, Default)]
+struct SourceTotals {
+    last_data: Option<TimestampNs>,
+    samples: u64,
+}
+
 /// What one shard knows: definitions, dedupe, latest values, rollups, times and gaps.
 pub struct State {
     /// What the numbers mean.
@@ -36,7 +43,7 @@ pub struct State {
     latest: LatestWriter,
     tags: Vec<TagState>,
     deadbands: Vec<Deadband>,
-    last_data: Vec<TimestampNs>,
+    per_source: Vec<SourceTotals>,
     samples: u64,
     recovering: bool,
 }
@@ -54,7 +61,7 @@ impl State {
             latest,
             tags: Vec::new(),
             deadbands: Vec::new(),
-            last_data: Vec::new(),
+            per_source: Vec::new(),
             samples: 0,
             recovering: true,
         }
@@ -74,7 +81,13 @@ impl State {
     /// When a source last had data. `None`: never.
     #[must_use]
     pub fn last_data(&self, source: SourceId) -> Option<TimestampNs> {
-        self.last_data.get(source.0 as usize).copied().filter(|at| at.0 != i64::MIN)
+        self.per_source.get(source.0 as usize).and_then(|totals| totals.last_data)
+    }
+
+    /// Samples of a source since the start, recovered ones not counted.
+    #[must_use]
+    pub fn source_samples(&self, source: SourceId) -> u64 {
+        self.per_source.get(source.0 as usize).map_or(0, |totals| totals.samples)
     }
 
     /// What is known of a tag now.
@@ -192,7 +205,7 @@ impl State {
             let quality = qualities.get(i).map_or(0, |q| q.to_native());
             self.sample(first + i as u32, bits.to_native(), Quality(quality), time, source_time, received);
         }
-        self.note_data(first, received);
+        self.note_data(first, scan.len(), received);
     }
 
     fn samples_view(&mut self, samples: SamplesView<'_>, received: TimestampNs) {
@@ -207,7 +220,7 @@ impl State {
         }
         self.timeline.note(received, oldest, newest);
         if let Some(tag) = any {
-            self.note_data(tag, received);
+            self.note_data(tag, samples.len(), received);
         }
     }
 
@@ -240,15 +253,18 @@ impl State {
         }
     }
 
-    fn note_data(&mut self, tag: u32, received: TimestampNs) {
+    /// Samples of the source of a tag arrived; a frame holds those of one source only.
+    fn note_data(&mut self, tag: u32, count: usize, received: TimestampNs) {
         let Some(source) = self.tags.get(tag as usize).map(|tag| tag.source.0 as usize) else { return };
         if source >= self.definitions.sources().len() {
             return;
         }
-        if self.last_data.len() <= source {
-            self.last_data.resize(source + 1, TimestampNs(i64::MIN));
+        if self.per_source.len() <= source {
+            self.per_source.resize(source + 1, SourceTotals::default());
         }
-        self.last_data[source] = received;
+        let totals = &mut self.per_source[source];
+        totals.last_data = Some(received);
+        totals.samples += if self.recovering { 0 } else { count as u64 };
     }
 }
 

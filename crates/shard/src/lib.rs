@@ -50,5 +50,5 @@ pub use helper::{Helper, HelperFull};
 pub use lane::Lane;
 pub use sender::{Job, PostError, ShardSender};
 pub use stage::Stage;
-pub use stats::{Distribution, ShardStats, StageStats};
+pub use stats::{BUCKETS_NS, Distribution, ShardStats, StageStats};
 pub use thread::{BuildResult, Settings, ShardError, ShardThread, spawn_thread};

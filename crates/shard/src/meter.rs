@@ -14,7 +14,7 @@ use model::ShardId;
 
 use crate::{
     lane::Lane,
-    stats::{Distribution, StageStats},
+    stats::{BUCKETS_NS, Distribution, StageStats},
 };
 
 /// Longest time told apart; longer ones count as this.
@@ -45,9 +45,13 @@ impl Meter {
         let count = histogram.len();
         let max_ns = if count == 0 { 0 } else { histogram.max() };
         let mut marks = [0; ABOVE.len()];
-        let (mut seen, mut next) = (0, 0);
+        let (mut seen, mut next, mut sum_ns) = (0, 0, 0_u64);
+        let mut buckets = [0; BUCKETS_NS.len()];
         for value in histogram.iter_recorded() {
-            seen += value.count_since_last_iteration();
+            let (ns, count) = (value.value_iterated_to(), value.count_since_last_iteration());
+            seen += count;
+            sum_ns = sum_ns.saturating_add(ns.saturating_mul(count));
+            buckets[BUCKETS_NS.partition_point(|upper| *upper < ns)] += count;
             let above = u128::from(count - seen) * 10_000;
             while next < ABOVE.len() && above <= u128::from(count) * ABOVE[next] {
                 marks[next] = value.value_iterated_to().min(max_ns);
@@ -55,7 +59,7 @@ impl Meter {
             }
         }
         let [p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns] = marks;
-        Distribution { count, p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns, max_ns }
+        Distribution { count, p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns, max_ns, sum_ns, buckets }
     }
 }
 

@@ -4,6 +4,25 @@ use model::ShardId;
 
 use crate::lane::Lane;
 
+/// Upper bounds of the buckets that times are shown in, in nanoseconds: half decades from 1 µs to
+/// 1 s, then everything. The same everywhere, so that shards and releases can be added up.
+pub const BUCKETS_NS: [u64; 14] = [
+    1_000,
+    3_000,
+    10_000,
+    30_000,
+    100_000,
+    300_000,
+    1_000_000,
+    3_000_000,
+    10_000_000,
+    30_000_000,
+    100_000_000,
+    300_000_000,
+    1_000_000_000,
+    u64::MAX,
+];
+
 /// A distribution of times in nanoseconds, since the shard started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Distribution {
@@ -21,6 +40,10 @@ pub struct Distribution {
     pub p9999_ns: u64,
     /// None took longer.
     pub max_ns: u64,
+    /// All of them together.
+    pub sum_ns: u64,
+    /// How many lie in each bucket of [`BUCKETS_NS`] alone.
+    pub buckets: [u64; BUCKETS_NS.len()],
 }
 
 /// One stage or kind of task.

@@ -82,7 +82,7 @@ pub struct Writer {
     health: Health,
     retry: Retry,
     /// Whether the next segment replaces what an earlier one may hold: after a failure, and after
-    /// a restart that logs again.
+    /// a crash.
     replaces: bool,
     removal: Removal,
     closing: bool,
@@ -130,7 +130,7 @@ impl Writer {
             running_ns: recovered.running_ns,
             health: Health::Good,
             retry: Retry::default(),
-            replaces: !recovered.tail.is_empty(),
+            replaces: !recovered.clean,
             removal: Removal::default(),
             closing: false,
             final_mark: FinalMark::Wanted,

@@ -1,6 +1,8 @@
 //! The messages of a source: asked for by Publish, put in order, made whole, taken.
 
 use super::{Done, Kind, PUBLISH_REST_NS, Published, Source};
+use crate::connect::skew;
+use crate::convert::Skew;
 use crate::feed::Parcel;
 use crate::fetch::{self, Arrival};
 use crate::items;
@@ -39,7 +41,7 @@ impl Source {
                 });
                 let request = Publish::new(&session).timeout(timeout).acks(carried.collect());
                 let answer = request.send(session.channel()).await;
-                Published { acks, answer }
+                Published { acks, answer, skew: skew(&session) }
             };
             self.publishes.push(request.boxed());
         }
@@ -81,9 +83,9 @@ impl Source {
             answers.push(next);
         }
         let mut arrivals = Vec::new();
-        for Published { acks, answer } in answers {
+        for Published { acks, answer, skew } in answers {
             match answer {
-                Ok(answer) => arrivals.extend(self.on_answer(answer)),
+                Ok(answer) => arrivals.extend(self.on_answer(answer, skew)),
                 Err(error) => {
                     self.ledger.give_back(acks);
                     self.on_publish_error(&error);
@@ -96,7 +98,7 @@ impl Source {
 
     /// An answered Publish request, with what orders it among others: subscription, distance from
     /// the expected number, keep-alives before the message that they announce.
-    pub(super) fn on_answer(&mut self, answer: PublishResponse) -> Option<((u32, u32, bool), Arrival)> {
+    pub(super) fn on_answer(&mut self, answer: PublishResponse, skew: Skew) -> Option<((u32, u32, bool), Arrival)> {
         let subscription = answer.subscription_id;
         let expected = self.sequences.get(&subscription)?.expected();
         self.tell(Event::Heard { subscription });
@@ -107,7 +109,7 @@ impl Source {
             let next = message.sequence_number;
             return Some(((subscription, distance, false), Arrival::KeepAlive { subscription, next }));
         }
-        Some(((subscription, distance, true), Arrival::Message { subscription, message }))
+        Some(((subscription, distance, true), Arrival::Message { subscription, message, skew }))
     }
 
     pub(super) fn on_publish_error(&mut self, error: &Error) {
@@ -143,7 +145,7 @@ impl Source {
                 return;
             };
             let (subscription, step) = match &arrival {
-                Arrival::Message { subscription, message } => {
+                Arrival::Message { subscription, message, .. } => {
                     (*subscription, self.sequences.get(subscription).map(|s| s.on_message(message.sequence_number)))
                 }
                 Arrival::KeepAlive { subscription, next } => {
@@ -160,8 +162,8 @@ impl Source {
                     self.start_fetch(subscription, from, to);
                     return;
                 }
-                (Some(Step::Take | Step::Unnumbered), Arrival::Message { message, .. }) => {
-                    self.take_message(subscription, message);
+                (Some(Step::Take | Step::Unnumbered), Arrival::Message { message, skew, .. }) => {
+                    self.take_message(subscription, message, skew);
                     self.flush();
                 }
                 _ => {}
@@ -198,13 +200,13 @@ impl Source {
         self.reread_wanted = true;
     }
 
-    pub(super) fn take_message(&mut self, subscription: u32, message: NotificationMessage) {
+    pub(super) fn take_message(&mut self, subscription: u32, message: NotificationMessage, skew: Skew) {
         let number = message.sequence_number;
         if let Some(sequence) = self.sequences.get_mut(&subscription) {
             sequence.taken(number);
         }
         self.count("notifications", 1);
-        let content = notification::read(message, |handle| self.tags.get(&handle).copied());
+        let content = notification::read(message, skew, |handle| self.tags.get(&handle).copied());
         let status_change = content.status_change;
         let ack = (number != 0).then_some(Ack { subscription, number });
         self.take_content(content, ack);
@@ -233,7 +235,7 @@ impl Source {
     /// Messages that arrived before the subscriptions were lost are data all the same.
     pub(super) fn take_leftovers(&mut self) {
         for arrival in std::mem::take(&mut self.inbox) {
-            let Arrival::Message { subscription, message } = arrival else {
+            let Arrival::Message { subscription, message, skew } = arrival else {
                 continue;
             };
             let step = self.sequences.get(&subscription).map(|s| s.on_message(message.sequence_number));
@@ -241,7 +243,7 @@ impl Source {
                 if let Some(sequence) = self.sequences.get_mut(&subscription) {
                     sequence.taken(message.sequence_number);
                 }
-                let content = notification::read(message, |handle| self.tags.get(&handle).copied());
+                let content = notification::read(message, skew, |handle| self.tags.get(&handle).copied());
                 self.take_content(content, None);
             }
         }

@@ -15,7 +15,7 @@ use opcua::server::address_space::Variable;
 use opcua::server::diagnostics::NamespaceMetadata;
 use opcua::server::node_manager::memory::{SimpleNodeManager, simple_node_manager};
 use opcua::server::{ServerBuilder, ServerHandle, ServerUserToken};
-use opcua::types::{DataValue, MessageSecurityMode, NodeId, Variant};
+use opcua::types::{DataValue, DateTime, MessageSecurityMode, NodeId, Variant};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -106,6 +106,14 @@ impl Oven {
     /// Sets a variable, now.
     pub fn set(&self, name: &str, value: impl Into<Variant>) {
         let value = DataValue::new_now(value);
+        self.manager
+            .set_value(self.handle.subscriptions(), &self.node(name), None, value)
+            .expect("the variable is there");
+    }
+
+    /// Sets a variable with a time of the device's own.
+    pub fn set_at(&self, name: &str, value: impl Into<Variant>, at: DateTime) {
+        let value = DataValue { source_timestamp: Some(at), ..DataValue::new_now(value) };
         self.manager
             .set_value(self.handle.subscriptions(), &self.node(name), None, value)
             .expect("the variable is there");
