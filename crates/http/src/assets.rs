@@ -37,6 +37,7 @@ pub(crate) static ASSETS: &[Asset] = &[
     asset!("/js/format.js", SCRIPT, "js/format.js"),
     asset!("/js/history.js", SCRIPT, "js/history.js"),
     asset!("/js/keys.js", SCRIPT, "js/keys.js"),
+    asset!("/js/panel.js", SCRIPT, "js/panel.js"),
     asset!("/js/pieces.js", SCRIPT, "js/pieces.js"),
     asset!("/js/route.js", SCRIPT, "js/route.js"),
     asset!("/js/spark.js", SCRIPT, "js/spark.js"),

@@ -372,7 +372,8 @@ pub trait Backend: Send + Sync + 'static {
     /// The latest of these very tags, in their order; `None` where a path is unknown. Asked four
     /// times a second for every open stream, so override it with a look-up by path.
     fn latest_of(&self, paths: &[String]) -> Vec<Option<Latest>> {
-        paths.iter().map(|path| self.latest(&Glob::new(path)).pop()).collect()
+        let one = |path: &String| self.latest(&Glob::new(path)).into_iter().find(|row| row.tag.path == *path);
+        paths.iter().map(one).collect()
     }
 
     /// Stored samples of one tag and the gaps in that time, from whichever shard holds them.

@@ -184,13 +184,7 @@ fn cut_offset(storage: &dyn Storage, segment: &Segment, end: LogPosition) -> u64
 /// What is reported: each hole with the damage that made it, and each damage that made none.
 /// Damage at or above the known-durable mark that made no hole is half-written too: a prologue or
 /// a mark, or a copy of what is whole elsewhere; all from the mark on is logged again and replaces it.
-fn fences(
-    segments: &[Segment],
-    kept: &[Span],
-    holes: &[Hole],
-    cuts: &[Cut],
-    durable: LogPosition,
-) -> Vec<Fence> {
+fn fences(segments: &[Segment], kept: &[Span], holes: &[Hole], cuts: &[Cut], durable: LogPosition) -> Vec<Fence> {
     let mut open: Vec<&Hole> = holes.iter().collect();
     let mut fences = Vec::new();
     for segment in segments {

@@ -1,5 +1,6 @@
 //! Reading spans: verified, fenced, in order.
 
+use crate::recover::fence_unserved;
 use crate::scan::{Piece, Window};
 use crate::survey::walk_of;
 use crate::{Fence, FenceKind, Span};
@@ -106,7 +107,9 @@ fn read_span(
                 fence.received_to = Some(header.received_first);
                 fences.push(fence);
             }
-            *frames += visit_body(header.position, header.position_end(), body, stopped, visit);
+            let served = visit_body(header.position, header.position_end(), body, stopped, visit);
+            *frames += u64::from(served);
+            fences.extend(fence_unserved(&header, served).filter(|_| !*stopped));
             (from, received_from) = (header.position_end(), header.received_last);
             if *stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         }
@@ -121,7 +124,7 @@ fn visit_body(
     body: &[u8],
     stopped: &mut bool,
     visit: &mut dyn FnMut(Frame<'_>, LogPosition) -> ControlFlow<()>,
-) -> u64 {
+) -> u32 {
     let mut at = 0;
     let mut count = 0;
     while at < body.len() && !*stopped {

@@ -9,7 +9,7 @@ use crate::judge::{Cut, Judgement, judge};
 use crate::layout::BATCH_HEADER_BYTES;
 use crate::span::SegmentIndex;
 use crate::survey::{Segment, for_each_batch, split, survey};
-use crate::{Fence, Truncated};
+use crate::{Fence, FenceKind, Truncated};
 use env::disk::{Block, FileNumber, Storage};
 use frame::{Frame, FrameKind};
 use model::{LogPosition, ShardId, TimestampNs};
@@ -142,7 +142,7 @@ pub fn recover(
     let removed = |file: FileNumber| judgement.cuts.contains(&Cut::Remove { file });
     let remaining: Vec<&Segment> = segments.iter().filter(|s| !removed(s.file)).collect();
     make_durable(storage, &remaining, &judgement)?;
-    let last = visit_kept(storage, &remaining, &judgement, visit);
+    let (last, unserved) = visit_kept(storage, &remaining, &judgement, visit);
     let (index, tail) = divide(storage, &remaining, &judgement);
     let running_ns = remaining.iter().filter_map(|s| s.ended_ns()).max().unwrap_or(0);
     let next_file = segments.last().map_or(1, |s| s.file.0 + 1);
@@ -152,7 +152,7 @@ pub fn recover(
         last_received: last.map(|(_, received)| received),
         clean: last.is_none_or(|(kind, _)| kind == BatchKind::Final) && judgement.truncated.is_none(),
         truncated: judgement.truncated,
-        rot: judgement.fences,
+        rot: judgement.fences.into_iter().chain(unserved).collect(),
         segments: index,
         tail,
         next_file: FileNumber(next_file),
@@ -183,13 +183,15 @@ fn make_durable(storage: &mut dyn Storage, segments: &[&Segment], judgement: &Ju
     Ok(())
 }
 
-/// Visits all that is kept; answers kind and received time of the newest batch.
+/// Visits all that is kept; answers kind and received time of the newest batch, and what of whole
+/// batches could not be served.
 fn visit_kept(
     storage: &dyn Storage,
     segments: &[&Segment],
     judgement: &Judgement,
     visit: &mut dyn FnMut(Frame<'_>, LogPosition),
-) -> Option<(BatchKind, TimestampNs)> {
+) -> (Option<(BatchKind, TimestampNs)>, Vec<Fence>) {
+    let mut unserved = Vec::new();
     let mut begun: Option<FileNumber> = None;
     let mut newest: Option<BatchHeader> = None;
     let mut seen = |header: &BatchHeader| {
@@ -207,22 +209,26 @@ fn visit_kept(
                     // Dedupe state of a log that was not stored as far would claim frames that are not there.
                     seen(header);
                     let stored = header.as_of <= stored_to;
-                    frames(body, LogPosition(0), &mut |frame, _| {
+                    let count = frames(body, header.position, &mut |frame, _| {
                         if stored || frame.kind() != FrameKind::Producers {
                             visit(frame, header.as_of);
                         }
                     });
+                    unserved.extend(fence_unserved(header, count));
                     ControlFlow::Continue(())
                 });
             }
         }
         for_each_batch(storage, span, &mut |header, body| {
             seen(header);
-            frames(body, header.position, &mut |frame, end| visit(frame, end.min(header.position_end())));
+            let count = frames(body, header.position, &mut |frame, end| {
+                visit(frame, end.min(header.position_end()));
+            });
+            unserved.extend(fence_unserved(header, count));
             ControlFlow::Continue(())
         });
     }
-    newest.map(|header| (header.kind, header.received_last))
+    (newest.map(|header| (header.kind, header.received_last)), unserved)
 }
 
 /// Up to where the writer of a segment came to store what it appended: at most to where any later
@@ -233,18 +239,31 @@ fn stored_to(segments: &[&Segment], segment: &Segment, end: LogPosition) -> LogP
     later.map(|h| h.started).min().unwrap_or(end).min(end)
 }
 
-/// Visits the frames of a whole batch with the position after each; answers how many.
-pub(crate) fn frames(body: &[u8], position: LogPosition, visit: &mut dyn FnMut(Frame<'_>, LogPosition)) -> u64 {
+/// Visits the frames of a whole batch with the position after each, up to the first that fails its
+/// check; answers how many.
+pub(crate) fn frames(body: &[u8], position: LogPosition, visit: &mut dyn FnMut(Frame<'_>, LogPosition)) -> u32 {
     let (mut at, mut count) = (0, 0);
-    while at < body.len() {
-        // A whole batch holds only frames that were checked; one that fails now is of a kind that
-        // this release does not know, or a fault in memory: it and what follows is not served.
-        let Ok(frame) = frame::check(&body[at..]) else { break };
+    while let Ok(frame) = frame::check(&body[at..]) {
         at += frame.bytes().len();
         count += 1;
         visit(frame, LogPosition(position.0 + at as u64));
     }
     count
+}
+
+/// A whole batch holds only frames that were checked. One that serves fewer is damaged in a way
+/// that its checksum does not see, or of a later release: what is not served is fenced.
+pub(crate) fn fence_unserved(header: &BatchHeader, served: u32) -> Option<Fence> {
+    (served < header.frames).then(|| Fence {
+        kind: FenceKind::Damaged,
+        file: header.file,
+        offset: header.offset,
+        bytes: header.bytes(),
+        from: header.position,
+        to: header.position_end(),
+        received_from: Some(header.received_first),
+        received_to: Some(header.received_last),
+    })
 }
 
 /// Parts what is kept into what is known durable, which stays where it is, and the batches behind,

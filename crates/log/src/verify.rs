@@ -3,7 +3,7 @@
 use crate::header::{BatchHeader, BatchKind, SegmentHeader, SegmentStart};
 use crate::judge::judge;
 use crate::layout::{SEGMENT_HEADER_BYTES, VERSION};
-use crate::recover::frames;
+use crate::recover::{fence_unserved, frames};
 use crate::scan::{Piece, Walk, Window};
 use crate::survey::{for_each_batch, shard_of, survey};
 use crate::{Fence, RecoverError, Truncated};
@@ -68,13 +68,14 @@ pub fn verify(storage: &dyn Storage, shard: Option<ShardId>) -> Result<VerifyRep
         to: judgement.end,
         ..VerifyReport::default()
     };
-    let mut newest = None;
+    let (mut newest, mut unserved) = (None, Vec::new());
     let prologues = segments.iter().flat_map(|s| &s.prologue).filter(|span| span.from <= judgement.end);
     for span in judgement.kept.iter().chain(prologues) {
         for_each_batch(storage, span, &mut |header, body| {
             report.batches += 1;
-            report.frames +=
-                frames(body, header.position, &mut |frame, _| report.samples += frame.sample_count() as u64);
+            let count = frames(body, header.position, &mut |frame, _| report.samples += frame.sample_count() as u64);
+            report.frames += u64::from(count);
+            unserved.extend(fence_unserved(header, count));
             let (first, last) = report.received.unwrap_or((header.received_first, header.received_last));
             report.received = Some((first.min(header.received_first), last.max(header.received_last)));
             newest = newest.max(Some((header.file, header.offset, header.kind == BatchKind::Final)));
@@ -82,7 +83,7 @@ pub fn verify(storage: &dyn Storage, shard: Option<ShardId>) -> Result<VerifyRep
         });
     }
     report.clean = newest.is_none_or(|(_, _, is_final)| is_final) && judgement.truncated.is_none();
-    report.rot = judgement.fences;
+    report.rot = judgement.fences.into_iter().chain(unserved).collect();
     report.torn = judgement.truncated;
     Ok(report)
 }

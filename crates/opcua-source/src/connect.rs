@@ -6,13 +6,11 @@
 //! - K2: every step of connecting has a deadline.
 //! - K3: a server's answer is bounded by [`MESSAGE_BYTES_MAX`], [`CHUNKS_MAX`] and [`ARRAY_MAX`]; the
 //!   library's default of 1,000 array elements would lose whole notifications.
-//! - K4: a server whose clock is wrong can be talked to, and its times stay as it sent them. The
-//!   library's `ignore_clock_skew` is on, because otherwise it takes the age of security tokens from
-//!   the server's clock and would renew them all the time, or too late; with it, the library takes
-//!   the clocks' difference off every decoded time, and [`skew`] says what has to be put back.
+//! - K4: a server whose clock is wrong can be talked to: `ignore_clock_skew` is on, because otherwise
+//!   the library takes the age of security tokens from the server's clock and would renew them all
+//!   the time, or too late. It does not touch source times, which stay as the server sent them.
 //! - K5: no secret is in an error, a log line or a Debug output.
 
-use crate::convert::Skew;
 use config::{OpcuaSecurity, OpcuaUser, Secret, SecurityMode};
 use opcua::client::transport::{
     Connector, RequestRecv, SecureChannelState, TcpConnector, TcpTransport, TransportConfiguration, TransportPollResult,
@@ -225,13 +223,6 @@ fn client_config(target: &Target) -> ClientConfig {
         .session_timeout(SESSION_TIMEOUT.as_millis() as u32)
         .channel_lifetime(CHANNEL_LIFETIME_MS)
         .into_config()
-}
-
-/// What the library takes off the times that it decodes on this session now (K4).
-pub(crate) fn skew(session: &Session) -> Skew {
-    let context = session.context();
-    let offset = context.read().options().client_offset;
-    Skew::of(offset.num_nanoseconds().unwrap_or(0))
 }
 
 /// The certificate store; for a secured connection with our own certificate, which is made on first

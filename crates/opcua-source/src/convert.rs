@@ -43,21 +43,9 @@ pub(crate) const fn unix_ns(ticks: i64) -> Option<TimestampNs> {
     }
 }
 
-/// What the library took off every time of a message when it was decoded, in ticks (see `connect`, K4).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Skew(i64);
-
-impl Skew {
-    /// Of an offset in nanoseconds. The library cuts times to whole ticks after it took the offset
-    /// off, so rounding up here gives back exactly what the server sent.
-    pub(crate) const fn of(offset_ns: i64) -> Skew {
-        Skew(-(-offset_ns).div_euclid(TICK_NS))
-    }
-}
-
 /// When the device says that a value was; 10-ps units are cut to nanoseconds.
-pub(crate) fn source_time(value: &DataValue, skew: Skew) -> Option<TimestampNs> {
-    let at = unix_ns(value.source_timestamp.as_ref()?.ticks().saturating_add(skew.0))?;
+pub(crate) fn source_time(value: &DataValue) -> Option<TimestampNs> {
+    let at = unix_ns(value.source_timestamp.as_ref()?.ticks())?;
     Some(at.plus_ns(i64::from(value.source_picoseconds.unwrap_or(0)) / 100))
 }
 

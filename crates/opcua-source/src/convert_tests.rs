@@ -22,19 +22,13 @@ fn ticks_since_1601_become_nanoseconds_since_1970() {
 #[test]
 fn times_that_mean_none_are_none() {
     let with = |at: Option<DateTime>| DataValue { source_timestamp: at, ..DataValue::default() };
-    assert_eq!(source_time(&with(None), Skew::default()), None);
-    assert_eq!(source_time(&with(Some(DateTime::epoch())), Skew::default()), None);
-    assert_eq!(source_time(&with(Some(DateTime::endtimes())), Skew::default()), None);
+    assert_eq!(source_time(&with(None)), None);
+    assert_eq!(source_time(&with(Some(DateTime::epoch()))), None);
+    assert_eq!(source_time(&with(Some(DateTime::endtimes()))), None);
     let mut value = with(Some(DateTime::ymd_hms(2026, 1, 31, 12, 0, 0)));
-    assert_eq!(
-        source_time(&value, Skew::default()).map(|t| t.to_string()).as_deref(),
-        Some("2026-01-31T12:00:00.000000000Z")
-    );
+    assert_eq!(source_time(&value).map(|t| t.to_string()).as_deref(), Some("2026-01-31T12:00:00.000000000Z"));
     value.source_picoseconds = Some(4_299);
-    assert_eq!(
-        source_time(&value, Skew::default()).map(|t| t.to_string()).as_deref(),
-        Some("2026-01-31T12:00:00.000000042Z")
-    );
+    assert_eq!(source_time(&value).map(|t| t.to_string()).as_deref(), Some("2026-01-31T12:00:00.000000042Z"));
 }
 
 #[test]
@@ -139,19 +133,4 @@ fn a_data_value_says_what_can_be_trusted() {
         read(Some(Variant::UInt64(u64::MAX)), 0),
         (None, Quality::BAD_OUT_OF_RANGE.0, false, Some(Unreadable::TooLarge))
     );
-}
-
-#[test]
-fn a_time_that_the_library_shifted_is_what_the_server_sent() {
-    let sent = 133_500_000_000_000_123;
-    for offset_ns in [0, 100, 150, -150, 3_600_000_000_099, -86_400_000_000_001] {
-        // As the library does: take the offset off, then cut to ticks of 100 ns.
-        let shifted_ns = (sent - UNIX_EPOCH_TICKS) * TICK_NS - offset_ns;
-        let decoded = DateTime::from(shifted_ns.div_euclid(TICK_NS) + UNIX_EPOCH_TICKS);
-        let value = DataValue { source_timestamp: Some(decoded), ..DataValue::default() };
-        assert_eq!(source_time(&value, Skew::of(offset_ns)), unix_ns(sent), "{offset_ns}");
-    }
-    let none = DateTime::from(-5_000_i64);
-    let value = DataValue { source_timestamp: Some(none), ..DataValue::default() };
-    assert_eq!(source_time(&value, Skew::of(500_000)), None, "1601 stays none");
 }

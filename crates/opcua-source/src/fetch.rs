@@ -6,8 +6,6 @@
 //! - F2: what comes back stands in the order of the numbers.
 
 use crate::chunks::in_chunks;
-use crate::connect::skew;
-use crate::convert::Skew;
 use crate::describe::attribute;
 use crate::notification::Content;
 use crate::prepare::is_connection;
@@ -33,8 +31,6 @@ pub(crate) enum Arrival {
         subscription: u32,
         /// The message.
         message: NotificationMessage,
-        /// What was taken off its times.
-        skew: Skew,
     },
     /// A keep-alive.
     KeepAlive {
@@ -84,7 +80,7 @@ pub(crate) async fn fetch(session: Arc<Session>, subscription: u32, from: u32, t
     }
     loop {
         match republish(&session, subscription, number).await? {
-            Some(message) => arrivals.push(Arrival::Message { subscription, message, skew: skew(&session) }),
+            Some(message) => arrivals.push(Arrival::Message { subscription, message }),
             None => push_hole(&mut arrivals, subscription, number),
         }
         if number == to {
@@ -114,7 +110,7 @@ pub(crate) async fn resume(session: Arc<Session>, expected: Vec<(u32, u32)>) -> 
     for (subscription, mut number) in expected {
         for _ in 0..RESUME_MAX {
             let Some(message) = republish(&session, subscription, number).await? else { break };
-            arrivals.push(Arrival::Message { subscription, message, skew: skew(&session) });
+            arrivals.push(Arrival::Message { subscription, message });
             number = after(number);
         }
     }
@@ -135,9 +131,8 @@ pub(crate) async fn reread(session: Arc<Session>, size: usize, tags: Vec<Readabl
         in_chunks(&asked, size, |piece| async move { session.read(&piece, TimestampsToReturn::Both, 0.0).await })
             .await?;
     let mut content = Content::default();
-    let skew = skew(session);
     for ((_, tag, kind), value) in tags.into_iter().zip(&values) {
-        content.push(tag, kind, value, skew);
+        content.push(tag, kind, value);
     }
     Ok(content)
 }

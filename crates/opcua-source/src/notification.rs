@@ -6,7 +6,7 @@
 //!
 //! What it does not do: it submits nothing; events are not subscribed to and are skipped.
 
-use crate::convert::{self, Skew, Unreadable};
+use crate::convert::{self, Unreadable};
 use model::{Reading, TagId, ValueKind};
 use opcua::types::{DataChangeNotification, DataValue, NotificationMessage, StatusChangeNotification, StatusCode};
 
@@ -27,7 +27,7 @@ pub(crate) struct Content {
 
 impl Content {
     /// Adds one value of a tag.
-    pub(crate) fn push(&mut self, tag: TagId, kind: ValueKind, data: &DataValue, skew: Skew) {
+    pub(crate) fn push(&mut self, tag: TagId, kind: ValueKind, data: &DataValue) {
         let (value, quality, overflowed, unreadable) = convert::data_value(data, kind);
         if overflowed {
             self.overflowed.push(tag);
@@ -35,7 +35,7 @@ impl Content {
         if let Some(why) = unreadable {
             self.unreadable.push((tag, why));
         }
-        self.readings.push(Reading { tag, source_time: convert::source_time(data, skew), value, quality });
+        self.readings.push(Reading { tag, source_time: convert::source_time(data), value, quality });
     }
 }
 
@@ -44,12 +44,8 @@ pub(crate) fn is_keep_alive(message: &NotificationMessage) -> bool {
     message.notification_data.as_ref().is_none_or(Vec::is_empty)
 }
 
-/// Reads a message; `skew` is what was taken off its times, `tag_of` knows the tags by client handle.
-pub(crate) fn read(
-    message: NotificationMessage,
-    skew: Skew,
-    tag_of: impl Fn(u32) -> Option<(TagId, ValueKind)>,
-) -> Content {
+/// Reads a message; `tag_of` knows the tags by client handle.
+pub(crate) fn read(message: NotificationMessage, tag_of: impl Fn(u32) -> Option<(TagId, ValueKind)>) -> Content {
     let mut content = Content::default();
     for data in message.notification_data.unwrap_or_default() {
         if let Some(change) = data.inner_as::<StatusChangeNotification>() {
@@ -62,7 +58,7 @@ pub(crate) fn read(
         content.readings.reserve(changes.len());
         for change in changes {
             match tag_of(change.client_handle) {
-                Some((tag, kind)) => content.push(tag, kind, &change.value, skew),
+                Some((tag, kind)) => content.push(tag, kind, &change.value),
                 None => content.strangers += 1,
             }
         }
@@ -95,7 +91,7 @@ mod tests {
         ];
         let message = NotificationMessage::data_change(3, DateTime::now(), changes, Vec::new());
         assert!(!is_keep_alive(&message));
-        let content = read(message, Skew::default(), tag_of);
+        let content = read(message, tag_of);
         let values: Vec<_> = content.readings.iter().map(|r| (r.tag.0, r.value.clone(), r.quality)).collect();
         assert_eq!(
             values,
@@ -115,7 +111,7 @@ mod tests {
         assert!(is_keep_alive(&NotificationMessage::keep_alive(4, DateTime::now())));
         let message = NotificationMessage::status_change(4, DateTime::now(), StatusCode::BadTimeout);
         assert!(!is_keep_alive(&message));
-        let content = read(message, Skew::default(), tag_of);
+        let content = read(message, tag_of);
         assert_eq!(content.status_change, Some(StatusCode::BadTimeout));
         assert!(content.readings.is_empty());
     }

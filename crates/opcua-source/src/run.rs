@@ -14,7 +14,6 @@ mod messages;
 mod recover;
 
 use crate::connect::{ConnectError, Target, explain};
-use crate::convert::Skew;
 use crate::feed::{Flushed, Outbox};
 use crate::fetch::Arrival;
 use crate::ledger::{Ack, Ledger, Window};
@@ -77,8 +76,6 @@ enum Kind {
 struct Published {
     acks: Vec<Ack>,
     answer: Result<PublishResponse, Error>,
-    /// What the library took off the answer's times.
-    skew: Skew,
 }
 
 /// What the loop woke up for.

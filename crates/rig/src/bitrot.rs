@@ -130,7 +130,8 @@ impl Sample {
         let verified = log::verify(&disk, Some(SHARD)).map_err(|error| format!("verify: {error}"))?;
         let clock = Rc::new(SimClock::new(TimestampNs(0)));
         let setup = Setup { segment_bytes: 1 << 20, sync_ns: 0 };
-        let (_, found) = LogSystem::start(disk, clock, setup).map_err(|failed| format!("does not start: {}", failed.why))?;
+        let (_, found) =
+            LogSystem::start(disk, clock, setup).map_err(|failed| format!("does not start: {}", failed.why))?;
         self.compare(&found.contents, &found.rot, found.end).map_err(|why| format!("after recovery: {why}"))?;
         if found.rot.is_empty() && found.truncated.is_none() {
             return Err("the damage is not reported".to_owned());
@@ -163,7 +164,9 @@ impl Sample {
         }
         match rest.next() {
             None => Ok(lost),
-            Some(wrong) => Err(format!("producer {} sequence {} is not what was stored", wrong.producer, wrong.sequence)),
+            Some(wrong) => {
+                Err(format!("producer {} sequence {} is not what was stored", wrong.producer, wrong.sequence))
+            }
         }
     }
 }

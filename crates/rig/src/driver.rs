@@ -260,7 +260,6 @@ impl<S: System> Driver<S> {
             return Ok(());
         }
         let (contents, fences) = self.system().query()?;
-        if std::env::var("RIGDUMP").is_ok() { eprintln!("==== query {}", self.system().debug()); }
         if let Some(fence) = fences.first() {
             return Err(format!("a query met damage where there is none: {fence}"));
         }
@@ -288,7 +287,6 @@ impl<S: System> Driver<S> {
             };
         }
         disk.faults().nth = nth.cloned();
-        if std::env::var("RIGDUMP").is_ok() { let mut o=Vec::new(); let _ = log::dump(&disk, &mut o); let s=String::from_utf8_lossy(&o).into_owned(); eprintln!("==== before start {:?}\n{}", crash, s.lines().filter(|l| !l.starts_with("    ")).collect::<Vec<_>>().join("\n")); }
         self.start(disk)
     }
 

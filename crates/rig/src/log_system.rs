@@ -84,17 +84,9 @@ impl System for LogSystem {
             Ok(recovered) => recovered,
             Err(error) => return Err(Box::new(StartError { why: error.to_string(), disk })),
         };
-        let settings = Settings {
-            segment_bytes: setup.segment_bytes,
-            sync_ns: setup.sync_ns,
-            ..Settings::new(SHARD)
-        };
-        let found = Found {
-            contents,
-            rot: recovered.rot.clone(),
-            truncated: recovered.truncated.clone(),
-            end: recovered.end,
-        };
+        let settings = Settings { segment_bytes: setup.segment_bytes, sync_ns: setup.sync_ns, ..Settings::new(SHARD) };
+        let found =
+            Found { contents, rot: recovered.rot.clone(), truncated: recovered.truncated.clone(), end: recovered.end };
         let system = LogSystem {
             writer: Writer::new(settings, &recovered),
             disk,
@@ -182,15 +174,6 @@ impl System for LogSystem {
         self.writer.is_closed()
     }
 
-    fn debug(&self) -> String {
-        let mut o = Vec::new(); let _ = log::dump(&self.disk, &mut o); let s = String::from_utf8_lossy(&o).into_owned();
-        let mut want = 0u64; let mut got = 0u64; let mut hdr = String::new(); let mut prev=(0u64,String::new());
-        for l in s.lines() { if l.starts_with("    ") { got += 1; prev=(got,l.to_owned()); } else { if want != got { eprintln!("MISMATCH want {want} got {got}: {hdr}\n last {}", prev.1); } got=0; want=0; hdr=l.to_owned(); if let Some(i)=l.find(" frames,") { want = l[..i].rsplit(' ').next().unwrap_or("0").parse().unwrap_or(0); } } }
-        if std::env::var("RIGALL").is_ok() { eprintln!("{s}"); }
-        let d = s.lines().filter(|l| !l.starts_with("    ")).map(|l| l.chars().take(120).collect::<String>()).collect::<Vec<_>>().join("\n");
-        let spans = self.writer.spans(TimestampNs(i64::MIN), TimestampNs(i64::MAX));
-        format!("{d}\n{}", spans.iter().map(|s| format!("span {} {}+{} {}..{}\n", s.file, s.offset, s.bytes, s.from, s.to)).collect::<String>())
-    }
     fn disk(&mut self) -> &mut SimDisk {
         &mut self.disk
     }
@@ -236,12 +219,7 @@ pub(crate) fn take(contents: &mut Contents, frame: Frame<'_>, position: LogPosit
         _ if frame.kind() == FrameKind::Scan || frame.kind() == FrameKind::Samples => {
             let mut bytes = frame.bytes().to_vec();
             frame::stamp_received(&mut bytes, TimestampNs(0));
-            contents.frames.push(Stored {
-                producer: frame.producer(),
-                sequence: frame.sequence(),
-                position,
-                bytes,
-            });
+            contents.frames.push(Stored { producer: frame.producer(), sequence: frame.sequence(), position, bytes });
         }
         _ => {}
     }

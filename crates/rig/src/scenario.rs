@@ -42,10 +42,7 @@ pub struct Done {
 /// The broken promise.
 pub fn run<S: System>(seed: u64, size: Size) -> Result<Done, String> {
     let mut random = SimRandom::new(seed ^ 0x5CE7_A210);
-    let setup = Setup {
-        segment_bytes: random.between(4 << 10, 128 << 10),
-        sync_ns: random.between(0, 8_000_000),
-    };
+    let setup = Setup { segment_bytes: random.between(4 << 10, 128 << 10), sync_ns: random.between(0, 8_000_000) };
     let mut driver = Driver::<S>::new(seed, setup, size.durable, size.loose, 4_000)?;
     let mut done = Done::default();
     for _ in 0..1 + random.below(size.lives) {

@@ -129,8 +129,6 @@ pub trait System: Sized {
     /// Whether stopping is done.
     fn is_closed(&self) -> bool;
 
-    /// debug
-    fn debug(&self) -> String;
     /// The disk under it, to show faults.
     fn disk(&mut self) -> &mut SimDisk;
 

@@ -48,10 +48,10 @@ impl Meter {
         let (mut seen, mut next, mut sum_ns) = (0, 0, 0_u64);
         let mut buckets = [0; BUCKETS_NS.len()];
         for value in histogram.iter_recorded() {
-            let (ns, count) = (value.value_iterated_to(), value.count_since_last_iteration());
-            seen += count;
-            sum_ns = sum_ns.saturating_add(ns.saturating_mul(count));
-            buckets[BUCKETS_NS.partition_point(|upper| *upper < ns)] += count;
+            let (ns, here) = (value.value_iterated_to(), value.count_since_last_iteration());
+            seen += here;
+            sum_ns = sum_ns.saturating_add(ns.saturating_mul(here));
+            buckets[BUCKETS_NS.partition_point(|upper| *upper < ns)] += here;
             let above = u128::from(count - seen) * 10_000;
             while next < ABOVE.len() && above <= u128::from(count) * ABOVE[next] {
                 marks[next] = value.value_iterated_to().min(max_ns);

@@ -40,6 +40,7 @@ export function hatch(context, gap, x, top, height, box) {
 
 /** Lowest and highest of what is in sight, with some room. */
 export function scaleOf(panel, range) {
+  if (panel.series.every(({ row }) => row?.kind === "text")) return { low: 0, high: 1, words: true };
   if (panel.series.every(({ row }) => row?.kind === "bool")) return { low: -0.2, high: 1.2, onOff: true };
   let [low, high] = [Infinity, -Infinity];
   for (const { one } of panel.series) {
@@ -68,6 +69,7 @@ export function drawNormal(context, panel, y, left, right, top, height) {
 
 /** Draws the value axis and the unit. */
 export function drawTicks(context, scale, y, left, right, panel, top) {
+  if (scale.words) return;
   const rough = (scale.high - scale.low) / 4;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = scale.onOff ? 1 : [1, 2, 2.5, 5, 10].map((n) => n * power).find((n) => n >= rough) ?? rough;
@@ -149,6 +151,35 @@ function hollow(context, x, y) {
   context.arc(x, y, 3, 0, 2 * Math.PI);
   context.stroke();
   context.restore();
+}
+
+/** Draws a series of texts: a band for each run of the same word, the word in it where it fits. */
+export function drawWords(context, one, x, top, height, range) {
+  const runs = [];
+  for (const p of one.points) {
+    const word = severity(p.quality) === "bad" ? "" : String(p.text ?? "");
+    const last = runs.at(-1);
+    const hole = last && one.gaps.some((gap) => gap.from < p.t && gap.to > last.to);
+    if (last && last.word === word && !hole) last.to = p.t;
+    else {
+      if (last && !hole) last.to = p.t;
+      runs.push({ word, from: p.t, to: p.t });
+    }
+  }
+  const last = runs.at(-1);
+  if (last && !one.gaps.some((gap) => gap.to > last.to && gap.from < range.to)) last.to = Math.min(range.to, format.now());
+  context.textAlign = "left";
+  context.textBaseline = "middle";
+  const shades = new Map();
+  for (const run of runs.filter((one) => one.word)) {
+    if (!shades.has(run.word)) shades.set(run.word, ["soft", "line", "bar"][shades.size % 3]);
+    const [from, to] = [Math.max(x(run.from), LEFT), x(run.to)];
+    if (to <= LEFT) continue;
+    context.fillStyle = colour(shades.get(run.word));
+    context.fillRect(from, top + 4, Math.max(1, to - from - 1), height - 8);
+    context.fillStyle = colour("text");
+    if (to - from > context.measureText(run.word).width + 10) context.fillText(run.word, from + 5, top + height / 2);
+  }
 }
 
 /** Draws the time axis. */

@@ -12,6 +12,8 @@ export const rates = new Map();
 export const coreRates = new Map();
 
 const RATES_MAX = 180;
+// The server takes a head of 64 KiB; rows beyond it are refreshed by the table alone.
+const ADDRESS_MAX = 48_000;
 const listeners = new Set();
 let wanted = { tags: [], with: ["status", "sources", "cores"] };
 let stream = null;
@@ -43,7 +45,11 @@ function schedule(delay) {
 
 function address() {
   const query = new URLSearchParams();
-  for (const tag of wanted.tags) query.append("tag", tag);
+  let room = ADDRESS_MAX;
+  for (const tag of wanted.tags) {
+    room -= encodeURIComponent(tag).length + 5;
+    if (room > 0) query.append("tag", tag);
+  }
   query.set("with", [...wanted.with, ...(wanted.tags.length ? ["seen"] : [])].join(","));
   return `/v1/stream?${query}`;
 }
@@ -64,7 +70,7 @@ function open() {
     stream.addEventListener(name, (event) => {
       heard = Date.now();
       if (state.link !== "live") link("live");
-      take(JSON.parse(event.data));
+      take(JSON.parse(event.data), Number(event.lastEventId) / 1e6);
     });
   }
 }
@@ -94,8 +100,7 @@ const takers = {
     state.status = status;
     tell("status");
   },
-  sources(sources) {
-    const at = Date.now();
+  sources(sources, at) {
     for (const source of sources) {
       const total = source.counters.samples;
       const before = counted.get(source.name);

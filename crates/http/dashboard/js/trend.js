@@ -3,9 +3,9 @@
 import { colour, h, pen, put } from "./dom.js";
 import * as format from "./format.js";
 import * as history from "./history.js";
-import { latest } from "./store.js";
+import { CallError, latest } from "./store.js";
 import { severity, words } from "./pieces.js";
-import { drawLine, drawNormal, drawTicks, drawTimes, hatch, LEFT, RIGHT, scaleOf, strokeOf } from "./draw.js";
+import { drawLine, drawNormal, drawTicks, drawTimes, drawWords, hatch, LEFT, RIGHT, scaleOf, strokeOf } from "./draw.js";
 
 export const PENS_MAX = 8;
 const AXIS = 24;
@@ -221,7 +221,11 @@ export class Trend {
     context.rect(left, top, right - left, height);
     context.clip();
     for (const { one } of panel.series) for (const gap of one.gaps) hatch(context, gap, this.x, top, height, this.box);
-    for (const { one, index, row } of panel.series) drawLine(context, one, index, row, this.x, y, this.range());
+    const band = height / panel.series.length;
+    panel.series.forEach(({ one, index, row }, at) => {
+      if (scale.words) drawWords(context, one, this.x, top + at * band, band, this.range());
+      else drawLine(context, one, index, row, this.x, y, this.range());
+    });
     context.restore();
     this.drawEnds(context, panel, y, right);
     context.strokeStyle = colour("line");
@@ -349,7 +353,7 @@ async function fetchOne(tag, from, to, every, signal) {
   if (every === 0 || kind === "text") {
     const raw = await history.samples(tag, from, to, signal);
     if (raw) return { ...raw, every: 0 };
-    if (kind === "text") return { points: [], gaps: [], every: 0 };
+    if (kind === "text") throw new CallError(`${tag} has too many samples for this time; choose a shorter one.`);
   }
   const step = every || 1;
   return { ...(await history.rollups(tag, from, to, step, signal)), every: step };

@@ -1,8 +1,6 @@
 //! The messages of a source: asked for by Publish, put in order, made whole, taken.
 
 use super::{Done, Kind, PUBLISH_REST_NS, Published, Source};
-use crate::connect::skew;
-use crate::convert::Skew;
 use crate::feed::Parcel;
 use crate::fetch::{self, Arrival};
 use crate::items;
@@ -41,7 +39,7 @@ impl Source {
                 });
                 let request = Publish::new(&session).timeout(timeout).acks(carried.collect());
                 let answer = request.send(session.channel()).await;
-                Published { acks, answer, skew: skew(&session) }
+                Published { acks, answer }
             };
             self.publishes.push(request.boxed());
         }
@@ -83,9 +81,9 @@ impl Source {
             answers.push(next);
         }
         let mut arrivals = Vec::new();
-        for Published { acks, answer, skew } in answers {
+        for Published { acks, answer } in answers {
             match answer {
-                Ok(answer) => arrivals.extend(self.on_answer(answer, skew)),
+                Ok(answer) => arrivals.extend(self.on_answer(answer)),
                 Err(error) => {
                     self.ledger.give_back(acks);
                     self.on_publish_error(&error);
@@ -98,7 +96,7 @@ impl Source {
 
     /// An answered Publish request, with what orders it among others: subscription, distance from
     /// the expected number, keep-alives before the message that they announce.
-    pub(super) fn on_answer(&mut self, answer: PublishResponse, skew: Skew) -> Option<((u32, u32, bool), Arrival)> {
+    pub(super) fn on_answer(&mut self, answer: PublishResponse) -> Option<((u32, u32, bool), Arrival)> {
         let subscription = answer.subscription_id;
         let expected = self.sequences.get(&subscription)?.expected();
         self.tell(Event::Heard { subscription });
@@ -109,7 +107,7 @@ impl Source {
             let next = message.sequence_number;
             return Some(((subscription, distance, false), Arrival::KeepAlive { subscription, next }));
         }
-        Some(((subscription, distance, true), Arrival::Message { subscription, message, skew }))
+        Some(((subscription, distance, true), Arrival::Message { subscription, message }))
     }
 
     pub(super) fn on_publish_error(&mut self, error: &Error) {
@@ -145,7 +143,7 @@ impl Source {
                 return;
             };
             let (subscription, step) = match &arrival {
-                Arrival::Message { subscription, message, .. } => {
+                Arrival::Message { subscription, message } => {
                     (*subscription, self.sequences.get(subscription).map(|s| s.on_message(message.sequence_number)))
                 }
                 Arrival::KeepAlive { subscription, next } => {
@@ -162,8 +160,8 @@ impl Source {
                     self.start_fetch(subscription, from, to);
                     return;
                 }
-                (Some(Step::Take | Step::Unnumbered), Arrival::Message { message, skew, .. }) => {
-                    self.take_message(subscription, message, skew);
+                (Some(Step::Take | Step::Unnumbered), Arrival::Message { message, .. }) => {
+                    self.take_message(subscription, message);
                     self.flush();
                 }
                 _ => {}
@@ -200,13 +198,13 @@ impl Source {
         self.reread_wanted = true;
     }
 
-    pub(super) fn take_message(&mut self, subscription: u32, message: NotificationMessage, skew: Skew) {
+    pub(super) fn take_message(&mut self, subscription: u32, message: NotificationMessage) {
         let number = message.sequence_number;
         if let Some(sequence) = self.sequences.get_mut(&subscription) {
             sequence.taken(number);
         }
         self.count("notifications", 1);
-        let content = notification::read(message, skew, |handle| self.tags.get(&handle).copied());
+        let content = notification::read(message, |handle| self.tags.get(&handle).copied());
         let status_change = content.status_change;
         let ack = (number != 0).then_some(Ack { subscription, number });
         self.take_content(content, ack);
@@ -235,7 +233,7 @@ impl Source {
     /// Messages that arrived before the subscriptions were lost are data all the same.
     pub(super) fn take_leftovers(&mut self) {
         for arrival in std::mem::take(&mut self.inbox) {
-            let Arrival::Message { subscription, message, skew } = arrival else {
+            let Arrival::Message { subscription, message } = arrival else {
                 continue;
             };
             let step = self.sequences.get(&subscription).map(|s| s.on_message(message.sequence_number));
@@ -243,7 +241,7 @@ impl Source {
                 if let Some(sequence) = self.sequences.get_mut(&subscription) {
                     sequence.taken(message.sequence_number);
                 }
-                let content = notification::read(message, skew, |handle| self.tags.get(&handle).copied());
+                let content = notification::read(message, |handle| self.tags.get(&handle).copied());
                 self.take_content(content, None);
             }
         }

@@ -139,7 +139,7 @@ function makeRow(chosen, choose) {
     const word = stale && severity(row.quality) === "good" ? "stale" : row.quality;
     if (told !== word) put(state, word === "stale" ? mark("medium", "Stale") : quality(row.quality));
     told = word;
-    text(old, format.span(millis));
+    text(old, `${stale ? "◆ " : ""}${format.span(millis)}`);
     classes(old, stale ? "age is-stale" : "age");
     old.title = stale ? `Stale: last confirmed ${format.utc(format.ms(row.seen))}` : "";
     drawRange(range, row);

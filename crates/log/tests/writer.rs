@@ -1,0 +1,286 @@
+//! The writer's rules one at a time, on a simulated disk.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use common::{MS, SHARD, World, recover, scan, settings};
+use env::Clock;
+use env::disk::{DiskError, FileNumber, Storage};
+use millstream_log::{Health, Settings};
+use model::{LogPosition, ProducerId, Refused, Sequence, TimestampNs, limits};
+use sim::{Crash, Faults, SimDisk, SimRandom};
+use std::ops::ControlFlow;
+
+#[test]
+fn what_is_appended_becomes_durable_and_reads_back_by_time() {
+    let mut world = World::new(1);
+    let mut positions = Vec::new();
+    for sequence in 1..=50 {
+        positions.push(world.append(&scan(7, sequence, 20)).unwrap());
+        world.step(MS);
+    }
+    world.settle();
+    assert_eq!(world.writer.durable(), *positions.last().unwrap());
+    assert!(world.writer.stats().segments > 1, "segments roll");
+
+    let spans = world.writer.spans(TimestampNs(i64::MIN), TimestampNs(i64::MAX));
+    let mut read = Vec::new();
+    let report = millstream_log::read(&world.disk, &spans, &mut |frame, position| {
+        if frame.kind().is_telemetry() {
+            read.push((frame.sequence().0, position));
+        }
+        ControlFlow::Continue(())
+    });
+    assert!(report.unwrap().fences.is_empty());
+    assert_eq!(read, (1..=50).zip(positions).collect::<Vec<_>>());
+
+    assert!(world.writer.spans(TimestampNs(0), TimestampNs(10)).is_empty());
+}
+
+#[test]
+fn many_frames_at_once_longer_than_a_batch_are_taken_whole() {
+    let mut world = World::new(2);
+    let frames: Vec<u8> = (1..=60).flat_map(|sequence| scan(1, sequence, 16_000)).collect();
+    assert!(frames.len() > limits::BATCH_BYTES_MAX);
+    let position = world.append(&frames).unwrap();
+    assert_eq!(position, LogPosition(frames.len() as u64));
+    world.settle();
+    world.close();
+    let (recovered, seen) = recover(&mut world.disk);
+    assert_eq!(seen.len(), 60);
+    assert!(recovered.clean && recovered.truncated.is_none());
+}
+
+#[test]
+fn refuses_at_the_hard_limit_and_says_why() {
+    let mut world = World::new(3);
+    let frame = scan(1, 1, 100_000);
+    world.disk.faults().sticky = Some(DiskError::Full);
+    world.step(MS);
+    world.step(MS);
+    let mut taken = 0;
+    let refused = loop {
+        match world.append(&frame) {
+            Ok(_) => taken += frame.len(),
+            Err(refused) => break refused,
+        }
+        world.step(MS);
+    };
+    assert_eq!(refused, Refused::Disk);
+    assert!(taken <= limits::BYTES_IN_FLIGHT_MAX && taken + frame.len() > limits::BYTES_IN_FLIGHT_MAX);
+    assert!(world.writer.is_busy());
+    assert!(matches!(world.writer.health(), Health::Full { .. }));
+
+    *world.disk.faults() = Faults::default();
+    world.settle();
+    assert!(world.writer.health().is_good());
+    assert!(!world.writer.is_busy());
+    world.writer.close();
+    assert_eq!(world.append(&frame), Err(Refused::Closed));
+}
+
+/// The story: a power cut while the plant is idle. Without heartbeats nobody could say how long
+/// nothing ran.
+/// 1. Data, then a minute of nothing. 2. A power cut. 3. The last mark is at most ten seconds old.
+#[test]
+fn idle_marks_bound_the_time_of_a_crash_and_carry_the_durable_mark() {
+    let mut world = World::new(4);
+    world.append(&scan(1, 1, 10)).unwrap();
+    world.settle();
+    for _ in 0..600 {
+        let deadline = world.writer.deadline_ns().unwrap();
+        assert!(deadline <= world.clock.monotonic_ns() + 10_000 * MS);
+        world.step(100 * MS);
+    }
+    let died = world.clock.wall();
+    let mut disk = world.disk.crash(Crash::Power);
+    let (recovered, seen) = recover(&mut disk);
+    assert_eq!(seen.len(), 1);
+    assert!(!recovered.clean);
+    assert_eq!(recovered.durable, recovered.end, "the mark says that the frame was durable");
+    let last = recovered.last_received.unwrap();
+    assert!(died.0 - last.0 < 11_000 * MS as i64, "last sign of life {last}, died {died}");
+}
+
+#[test]
+fn a_full_disk_goes_on_by_itself() {
+    let mut world = World::new(5);
+    world.disk.faults().capacity = Some(6_000);
+    for sequence in 1..=100 {
+        world.append(&scan(1, sequence, 20)).unwrap();
+        world.step(5 * MS);
+    }
+    assert!(matches!(world.writer.health(), Health::Full { .. }));
+    assert!(world.writer.durable() > LogPosition(0), "what fits is durable");
+    let before = world.writer.durable();
+    world.disk.faults().capacity = None;
+    world.settle();
+    assert!(world.writer.durable() > before);
+    world.close();
+    let (recovered, seen) = recover(&mut world.disk);
+    assert_eq!(seen.iter().map(|s| s.1).collect::<Vec<_>>(), (1..=100).collect::<Vec<_>>());
+    assert!(recovered.rot.is_empty(), "{:?}", recovered.rot);
+}
+
+/// The story: one sync fails, its pages are marked clean, the data is only in memory.
+/// 1. A sync fails. 2. The batch is logged again in a fresh file. 3. A power cut takes what the
+/// first file never held. 4. Everything acknowledged is there.
+#[test]
+fn a_failed_sync_is_never_retried_on_its_file() {
+    for seed in 0..50 {
+        let mut world = World::new(seed);
+        world.append(&scan(1, 1, 20)).unwrap();
+        world.settle();
+        world.disk.faults().sync_ppm = 1_000_000;
+        world.append(&scan(1, 2, 20)).unwrap();
+        for _ in 0..20 {
+            world.step(MS);
+        }
+        assert_eq!(world.writer.durable().0 * 2, world.writer.end().0);
+        assert!(world.writer.stats().sync_failures > 0);
+        world.disk.faults().sync_ppm = 0;
+        world.settle();
+        let mut disk = world.disk.crash(Crash::Power);
+        let (recovered, seen) = recover(&mut disk);
+        assert_eq!(seen.iter().map(|s| s.1).collect::<Vec<_>>(), [1, 2]);
+        assert!(recovered.rot.is_empty(), "{:?}", recovered.rot);
+    }
+}
+
+#[test]
+fn retention_by_size_removes_the_oldest_and_never_the_open_segment() {
+    let keep = Settings { keep_bytes: 20 << 10, ..settings() };
+    let mut world = World::on(SimDisk::new(SimRandom::new(6)), keep);
+    for sequence in 1..=400 {
+        world.append(&scan(1, sequence, 20)).unwrap();
+        world.step(20 * MS);
+    }
+    for _ in 0..100 {
+        world.step(1_000 * MS);
+    }
+    assert!(world.writer.stats().removed > 0);
+    assert!(world.disk.used_bytes() <= (20 << 10) + (8 << 10), "{}", world.disk.used_bytes());
+    let (recovered, seen) = recover(&mut world.disk.crash(Crash::Power));
+    assert!(recovered.rot.is_empty(), "a removed start is no damage: {:?}", recovered.rot);
+    let sequences: Vec<u64> = seen.iter().map(|s| s.1).collect();
+    assert_eq!(*sequences.last().unwrap(), 400);
+    assert!(sequences.windows(2).all(|pair| pair[1] == pair[0] + 1));
+}
+
+/// The story: NTP sets the clock ten years ahead; every stored sample looks ten years old.
+/// 1. A log with closed segments. 2. The wall clock jumps. 3. Nothing is removed before it has
+/// been kept for the running time that was asked for. 4. Then it is.
+#[test]
+fn a_clock_that_jumps_removes_nothing() {
+    let keep = Settings { keep_ns: 60_000 * MS as i64, ..settings() };
+    let mut world = World::on(SimDisk::new(SimRandom::new(7)), keep.clone());
+    let ten_years = 10 * 365 * 86_400_000 * MS as i64;
+    for sequence in 1..=100 {
+        world.append(&scan(1, sequence, 20)).unwrap();
+        world.step(5 * MS);
+        if sequence == 50 {
+            world.clock.jump(ten_years);
+        }
+    }
+    world.settle();
+    for _ in 0..300 {
+        world.step(100 * MS);
+    }
+    assert_eq!(world.writer.stats().removed, 0);
+
+    // A restart in between reckons on from what is stored, jump and all.
+    let disk = world.disk.crash(Crash::Power);
+    let mut world = World::on(disk, keep);
+    for _ in 0..100 {
+        world.step(100 * MS);
+    }
+    assert_eq!(world.writer.stats().removed, 0);
+    for _ in 0..600 {
+        world.step(100 * MS);
+    }
+    assert!(world.writer.stats().removed > 0);
+}
+
+#[test]
+fn another_shards_log_and_a_later_format_are_refused() {
+    let mut world = World::new(8);
+    world.append(&scan(1, 1, 5)).unwrap();
+    world.settle();
+    let other = millstream_log::recover(&mut world.disk, model::ShardId(9), &mut |_, _| {});
+    assert!(matches!(other, Err(millstream_log::RecoverError::Shard { wanted: model::ShardId(9), found: SHARD, .. })));
+}
+
+#[test]
+fn verify_and_dump_say_what_is_there() {
+    let mut world = World::new(9);
+    for sequence in 1..=30 {
+        world.append(&scan(1, sequence, 20)).unwrap();
+        world.step(MS);
+    }
+    world.close();
+    let report = millstream_log::verify(&world.disk, None).unwrap();
+    assert_eq!(report.shard, Some(SHARD));
+    assert_eq!(report.samples, 600);
+    assert!(report.is_sound() && report.clean && report.torn.is_none());
+    let mut text = Vec::new();
+    millstream_log::dump(&world.disk, &mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("Scan producer 1 sequence 30"));
+    assert!(text.contains("Final"));
+    assert_eq!(world.disk.list().unwrap().len() as u64, report.segments);
+}
+
+/// The story: dedupe state in a prologue speaks of frames that a crash then takes. Whoever believes
+/// it tells the producer to go on behind frames that are nowhere.
+/// 1. A segment begins while frames wait. 2. The power fails before they are stored. 3. Recovery
+/// must not show the prologue's dedupe state, not then and not in any later life.
+#[test]
+fn dedupe_state_ahead_of_the_stored_log_is_not_shown() {
+    let mut disk = SimDisk::new(SimRandom::new(10));
+    for life in 0..40_u64 {
+        let mut claims = 0;
+        let mut stored = 0;
+        let recovered = millstream_log::recover(&mut disk, SHARD, &mut |frame, _| match frame.view() {
+            frame::View::Producers(producers) => {
+                claims = claims.max(producers.producers.iter().map(|p| p.sequence.to_native()).max().unwrap_or(0));
+            }
+            frame::View::Scan(_) => stored = frame.sequence().0,
+            _ => {}
+        })
+        .unwrap();
+        assert!(claims <= stored, "life {life}: claims {claims}, stored {stored}");
+        let mut writer = millstream_log::Writer::new(settings(), &recovered);
+        let mut next = stored;
+        for step in 0..30 + life {
+            for _ in 0..3 {
+                next += 1;
+                writer.append(&scan(1, next, 40), TimestampNs(0)).unwrap();
+            }
+            disk.set_now(step * MS);
+            writer.poll(step * MS, TimestampNs(0), &mut disk, &mut |builder| {
+                let mark = frame::ProducerMark { producer: 1, sequence: next };
+                let producers = frame::Producers { producers: vec![mark] };
+                builder.producers(ProducerId::SELF, Sequence(0), &producers).unwrap();
+            });
+        }
+        disk = disk.crash(Crash::Power);
+    }
+}
+
+#[test]
+fn a_missing_segment_in_the_middle_is_said() {
+    let mut world = World::new(11);
+    for sequence in 1..=100 {
+        world.append(&scan(1, sequence, 20)).unwrap();
+        world.step(5 * MS);
+    }
+    world.close();
+    assert!(world.disk.lose(FileNumber(2)));
+    let (recovered, seen) = recover(&mut world.disk);
+    assert_eq!(recovered.rot.len(), 1);
+    assert_eq!(recovered.rot[0].kind, millstream_log::FenceKind::Missing);
+    assert!(recovered.rot[0].loses_data());
+    let fence = &recovered.rot[0];
+    assert!(seen.iter().all(|s| s.3 <= fence.from.0 || s.3 > fence.to.0));
+    assert_eq!(seen.last().unwrap().1, 100);
+}
