@@ -1,16 +1,20 @@
 //! The demo: the simulated plant on free ports, Millstream beside it, the dashboard's address.
+//! The plant and a vibration rig that speaks native frames run on threads of their own (`beside`).
 //!
 //! The plant speaks its real protocols over real sockets; Millstream runs with a configuration that
 //! is docs/examples/plant.toml with the demo's addresses, written beside its data so that it can be
 //! read, changed and used with `millstream run`.
 
-use crate::commands::{Failure, Outcome, failed};
+use crate::commands::{Outcome, failed};
 use crate::server::{self, IoChoice};
-use plant::{Addresses, Plant, PlantOptions};
+use plant::Addresses;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::mpsc;
+
+mod beside;
+
+use beside::{PlantThread, Rig};
 
 const EXAMPLE: &str = include_str!("../docs/examples/plant.toml");
 /// Where the demo keeps its data and its configuration, below the working directory.
@@ -34,51 +38,11 @@ pub fn run(io: IoChoice) -> Outcome {
     println!("Its switches (break something): http://{}/", plant.addresses.switches);
     println!("Its configuration: {}", file.display());
     server.announce();
+    let rig = Rig::start(server.native());
     let outcome = server.run_until_signal().map_err(failed);
+    rig.stop();
     plant.stop();
     outcome
-}
-
-/// The plant on a thread of its own, so that it shares nothing with Millstream but sockets.
-struct PlantThread {
-    addresses: Addresses,
-    stop: mpsc::Sender<()>,
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl PlantThread {
-    fn start() -> Result<PlantThread, Failure> {
-        let (ready, started) = mpsc::channel();
-        let (stop, stopped) = mpsc::channel::<()>();
-        let body = move || {
-            let runtime = match server::small_runtime() {
-                Ok(runtime) => runtime,
-                Err(error) => return drop(ready.send(Err(error))),
-            };
-            runtime.block_on(async {
-                let plant = match Plant::start(PlantOptions::default()).await {
-                    Ok(plant) => plant,
-                    Err(error) => return drop(ready.send(Err(error.to_string()))),
-                };
-                let _ = ready.send(Ok(plant.addresses().clone()));
-                // the plant's tasks run on this runtime while its own thread waits for the word
-                let _ = tokio::task::spawn_blocking(move || stopped.recv()).await;
-                plant.stop().await;
-            });
-        };
-        let thread = std::thread::Builder::new().name("plant".into()).spawn(body);
-        let thread = thread.map_err(|error| failed(format!("cannot start the plant's thread: {error}")))?;
-        match started.recv() {
-            Ok(Ok(addresses)) => Ok(PlantThread { addresses, stop, thread }),
-            Ok(Err(error)) => Err(failed(error)),
-            Err(_) => Err(failed("the plant ended before it began")),
-        }
-    }
-
-    fn stop(self) {
-        drop(self.stop);
-        let _ = self.thread.join();
-    }
 }
 
 /// The example with the demo's addresses, and a source for each of the four presses.

@@ -39,8 +39,8 @@ const BESIDE: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// What the binary wires together beside its layers: the demo's plant.
-const BINARY_BESIDE: &[&str] = &["plant"];
+/// What the binary uses beside its layers: the demo's plant and its vibration rig.
+const BINARY_BESIDE: &[&str] = &["plant", "client"];
 
 /// Longest file and function bodies that need no reason.
 const FILE_LINES_MAX: usize = 800;

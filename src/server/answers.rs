@@ -37,6 +37,9 @@ fn holders(site: &Site, path: &str) -> Vec<Holder> {
 /// Where to plan and what to read with, on the shard.
 type Read<T> = Box<dyn FnOnce(&dyn Storage, &Plan) -> Result<T, QueryError> + Send>;
 
+/// What a helper thread will answer: rows and the gaps beside them.
+type Answer<T> = oneshot::Receiver<Result<(T, Vec<GapInfo>), QueryError>>;
+
 /// Plans on the holder's shard, reads on its helper thread.
 fn read<T: Send + 'static>(
     site: &Site,
@@ -44,7 +47,7 @@ fn read<T: Send + 'static>(
     from: TimestampNs,
     to: TimestampNs,
     run: Read<(T, Vec<GapInfo>)>,
-) -> Result<oneshot::Receiver<Result<(T, Vec<GapInfo>), QueryError>>, QueryError> {
+) -> Result<Answer<T>, QueryError> {
     let (reply, answer) = oneshot::channel();
     let (log, tag) = (holder.log, holder.tag);
     let sender = site.shards()[holder.shard].sender().ok_or(QueryError::Closed)?;

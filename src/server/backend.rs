@@ -275,7 +275,7 @@ impl Backend for SiteBackend {
             if !port.view.ready.get() {
                 reasons.push(format!("shard {} is still starting", port.view.shard));
             }
-            if !matches!(log.word, "good" | "") {
+            if !matches!(log.word, "healthy" | "") {
                 reasons.push(format!("shard {} acknowledges nothing: {}", port.view.shard, log.reason));
             }
         }

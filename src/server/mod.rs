@@ -117,6 +117,11 @@ impl Server {
         Ok(self)
     }
 
+    /// Where native frames are taken.
+    pub const fn native(&self) -> SocketAddr {
+        self.native
+    }
+
     /// Says on standard output where everything is.
     pub fn announce(&self) {
         println!("Dashboard and API: http://{}/", self.http);

@@ -4,6 +4,9 @@ use crate::check::{Frame, FrameError, check, check_length};
 use crate::header::ALIGN;
 use rkyv::util::AlignedVec;
 
+/// This many bytes of a frame tell its length.
+const LENGTH_KNOWN: usize = 8;
+
 /// Finds frames in a stream that arrives in chunks of any size.
 ///
 /// A frame that lies whole and aligned in a chunk is checked and lent in place; one that is split
@@ -61,10 +64,7 @@ impl Splitter {
 
     /// Moves bytes of one frame into the own buffer; answers the rest of the chunk.
     fn gather<'c>(&mut self, chunk: &'c [u8]) -> Result<&'c [u8], FrameError> {
-        let wanted = match check_length(&self.partial)? {
-            Some(length) => length,
-            None => 8, // enough to know the length
-        };
+        let wanted = check_length(&self.partial)?.unwrap_or(LENGTH_KNOWN);
         let take = (wanted - self.partial.len()).min(chunk.len());
         self.partial.extend_from_slice(&chunk[..take]);
         Ok(&chunk[take..])

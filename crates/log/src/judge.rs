@@ -32,6 +32,8 @@ pub(crate) struct Judgement {
     pub(crate) fences: Vec<Fence>,
     pub(crate) cuts: Vec<Cut>,
     pub(crate) truncated: Option<Truncated>,
+    /// Whether something half-written stays in a kept file, of no consequence.
+    pub(crate) is_ragged: bool,
 }
 
 /// A stretch of positions that nobody holds, below the known-durable mark or unreadable.
@@ -50,8 +52,8 @@ pub(crate) fn judge(storage: &dyn Storage, segments: &[Segment]) -> Judgement {
     }
     let (holes, end) = find_end(segments, &mut kept, durable);
     let (cuts, truncated) = cuts(storage, segments, end);
-    let fences = fences(segments, &kept, &holes, &cuts, durable);
-    Judgement { kept, end, durable, fences, cuts, truncated }
+    let (fences, is_ragged) = fences(segments, &kept, &holes, &cuts, durable);
+    Judgement { kept, end, durable, fences, cuts, truncated, is_ragged }
 }
 
 /// A segment's runs behind a span of no bytes that stands for its start.
@@ -184,9 +186,15 @@ fn cut_offset(storage: &dyn Storage, segment: &Segment, end: LogPosition) -> u64
 /// What is reported: each hole with the damage that made it, and each damage that made none.
 /// Damage at or above the known-durable mark that made no hole is half-written too: a prologue or
 /// a mark, or a copy of what is whole elsewhere; all from the mark on is logged again and replaces it.
-fn fences(segments: &[Segment], kept: &[Span], holes: &[Hole], cuts: &[Cut], durable: LogPosition) -> Vec<Fence> {
+fn fences(
+    segments: &[Segment],
+    kept: &[Span],
+    holes: &[Hole],
+    cuts: &[Cut],
+    durable: LogPosition,
+) -> (Vec<Fence>, bool) {
     let mut open: Vec<&Hole> = holes.iter().collect();
-    let mut fences = Vec::new();
+    let (mut fences, mut is_ragged) = (Vec::new(), false);
     for segment in segments {
         let whole_up_to = cuts.iter().find_map(|cut| match *cut {
             Cut::Truncate { file, length } if file == segment.file => Some(length),
@@ -200,6 +208,7 @@ fn fences(segments: &[Segment], kept: &[Span], holes: &[Hole], cuts: &[Cut], dur
             }
             let hole = open.iter().position(|hole| hole.from == damage.from).map(|at| open.remove(at));
             if hole.is_none() && damage.from >= durable {
+                is_ragged = true;
                 continue;
             }
             fences.push(fence(segment, damage, hole, kept));
@@ -207,7 +216,7 @@ fn fences(segments: &[Segment], kept: &[Span], holes: &[Hole], cuts: &[Cut], dur
     }
     fences.extend(open.into_iter().map(|hole| missing(hole, kept)));
     fences.sort_by_key(|fence| (fence.from, fence.file, fence.offset));
-    fences
+    (fences, is_ragged)
 }
 
 /// Whether damage is the end of a segment that was given up after a failed write or sync: what

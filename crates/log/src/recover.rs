@@ -150,7 +150,9 @@ pub fn recover(
         end: judgement.end,
         durable: if tail.is_empty() { judgement.end } else { judgement.durable.min(judgement.end) },
         last_received: last.map(|(_, received)| received),
-        clean: last.is_none_or(|(kind, _)| kind == BatchKind::Final) && judgement.truncated.is_none(),
+        clean: last.is_none_or(|(kind, _)| kind == BatchKind::Final)
+            && judgement.truncated.is_none()
+            && !judgement.is_ragged,
         truncated: judgement.truncated,
         rot: judgement.fences.into_iter().chain(unserved).collect(),
         segments: index,

@@ -82,7 +82,8 @@ pub fn verify(storage: &dyn Storage, shard: Option<ShardId>) -> Result<VerifyRep
             ControlFlow::Continue(())
         });
     }
-    report.clean = newest.is_none_or(|(_, _, is_final)| is_final) && judgement.truncated.is_none();
+    report.clean =
+        newest.is_none_or(|(_, _, is_final)| is_final) && judgement.truncated.is_none() && !judgement.is_ragged;
     report.rot = judgement.fences.into_iter().chain(unserved).collect();
     report.torn = judgement.truncated;
     Ok(report)

@@ -133,7 +133,7 @@ fn faults(which: u8, used: u64) -> Faults {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_schedule_keeps_what_was_durable(seed: u64, actions in prop::collection::vec(action(), 1..120)) {

@@ -43,8 +43,8 @@ impl Deadband {
         if self.heartbeat_ns > 0 && at.0.saturating_sub(self.last_at.0) >= self.heartbeat_ns {
             return true;
         }
-        // a NaN on either side compares as unequal: it is stored
-        value.is_none_or(|value| !((value - self.last).abs() < self.width))
+        let change = value.map_or(f64::NAN, |value| (value - self.last).abs());
+        change.is_nan() || change >= self.width
     }
 
     /// A reading was stored.

@@ -65,7 +65,7 @@ pub struct SourceStatus {
 /// The log as last published.
 #[derive(Clone, Debug, Default)]
 pub struct LogStatus {
-    /// `good`, `full` or `failing`.
+    /// `healthy`, `full` or `failing`.
     pub word: &'static str,
     /// Why it is not good; empty otherwise.
     pub reason: String,

@@ -445,7 +445,7 @@ impl Pass {
         self.view.publish_sources(self.book.snapshot(|id| (self.state.last_data(id), self.state.source_samples(id))));
         self.view.publish_feeds(feeds.clone());
         let (word, reason) = match self.log.health() {
-            Health::Good => ("good", String::new()),
+            Health::Good => ("healthy", String::new()),
             Health::Full { since } => {
                 ("full", format!("the disk is full since {since}; free space, Millstream goes on by itself"))
             }

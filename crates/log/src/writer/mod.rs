@@ -206,7 +206,7 @@ impl Writer {
     }
 
     /// When [`poll`](Self::poll) must be called again even if nothing happens, monotonic ns;
-    /// `None` where only completions are waited for: at the end of closing, and after it.
+    /// `None` where only completions are waited for, and after it is closed.
     #[must_use]
     pub fn deadline_ns(&self) -> Option<u64> {
         if self.closing && self.final_mark == FinalMark::Durable {
