@@ -20,6 +20,7 @@ use recovery::Logs;
 use shard::{ShardSender, ShardThread};
 use shard_main::ShardParts;
 use site::Site;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,9 @@ use uring::IoMode;
 
 /// How often the main thread looks whether a shard has ended by itself.
 const WATCH: Duration = Duration::from_millis(200);
+
+/// How long a port may stay taken at start: a killed predecessor's is free within milliseconds.
+const PORT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A running Millstream.
 pub struct Server {
@@ -70,10 +74,8 @@ pub fn start(config: Config, io: IoChoice) -> Result<Server, String> {
         tracing::info!("{sentence}");
     }
     let logs = recovery::open(&config.server.data_dir, count)?;
-    let http = uring::net::listen(config.server.http, true);
-    let http = http.map_err(|error| cannot_listen("HTTP", config.server.http, &error))?;
-    let native = uring::net::listen(config.server.native, true);
-    let native = native.map_err(|error| cannot_listen("native frames", config.server.native, &error))?;
+    let http = listen("HTTP", config.server.http)?;
+    let native = listen("native frames", config.server.native)?;
     let http_address = http.local_addr().map_err(|error| error.to_string())?;
     let native_address = native.local_addr().map_err(|error| error.to_string())?;
 
@@ -95,10 +97,25 @@ pub fn start(config: Config, io: IoChoice) -> Result<Server, String> {
     server.wait_ready()
 }
 
-fn cannot_listen(what: &str, at: SocketAddr, error: &std::io::Error) -> String {
-    format!(
-        "cannot listen for {what} on {at}: {error}; stop what uses that port, or change [server] in the configuration"
-    )
+/// The first listener of an address that every shard will share. Sharing would let another program
+/// share it too, so it is first made sure that nobody has it. The kernel frees the sockets of a
+/// killed process's rings only a moment after the process is gone, hence the patience.
+fn listen(what: &str, at: SocketAddr) -> Result<std::net::TcpListener, String> {
+    let start = std::time::Instant::now();
+    let failed = |error: std::io::Error| {
+        let advice = "stop what uses that port, or change [server] in the configuration";
+        format!("cannot listen for {what} on {at}: {error}; {advice}")
+    };
+    loop {
+        let alone = std::net::TcpListener::bind(at).map(drop).and_then(|()| std::net::UdpSocket::bind(at).map(drop));
+        match alone {
+            Ok(()) => return uring::net::listen(at, true).map_err(failed),
+            Err(error) if error.kind() == ErrorKind::AddrInUse && start.elapsed() < PORT_PATIENCE => {
+                std::thread::sleep(WATCH / 4);
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
 }
 
 impl Server {

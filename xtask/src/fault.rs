@@ -93,8 +93,8 @@ pub fn killsweep(points: u32, io: &str) -> Result<(), Story> {
             site.wait_ready(&mut server.0)?;
         }
     }
-    let outcome = wait(&mut verify.0, "loadgen verify");
-    outcome?;
+    site.wait_ready(&mut server.0)?;
+    wait(&mut verify.0, "loadgen verify")?;
     println!("killsweep: {points} kills with --io {io}, nothing acknowledged was lost, doubled or altered");
     Ok(())
 }
@@ -163,7 +163,14 @@ impl LoopDisk {
     }
 
     fn again(&self) -> Result<(), Story> {
-        shell::run(Command::new("umount").arg(&self.mount))?;
+        // the kernel drops a dead process's io_uring files a moment after the process is gone
+        let start = Instant::now();
+        while let Err(story) = shell::run(Command::new("umount").arg(&self.mount)) {
+            if start.elapsed() > PATIENCE {
+                return Err(story);
+            }
+            sleep(Duration::from_millis(100));
+        }
         self.mount()
     }
 }

@@ -109,7 +109,9 @@ fn merge(storage: &dyn Storage, kept: &mut Vec<Span>, newer: Vec<Span>) {
 /// answers the holes before it and where the log ends.
 fn find_end(segments: &[Segment], kept: &mut Vec<Span>, durable: LogPosition) -> (Vec<Hole>, LogPosition) {
     let mut holes = Vec::new();
-    let mut end = kept.first().map_or(durable, |span| span.from);
+    // A log whose start retention removed knows that everything before its first segment was
+    // durable; without that knowledge the first segments are missing because a crash took them.
+    let mut end = kept.first().map_or(durable, |span| span.from.min(durable));
     for index in 0..kept.len() {
         let span = kept[index];
         if span.from > end {

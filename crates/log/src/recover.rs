@@ -276,6 +276,7 @@ fn divide(storage: &dyn Storage, segments: &[&Segment], judgement: &Judgement) -
         .iter()
         .map(|s| SegmentIndex {
             file: s.file,
+            from: s.base.unwrap_or_default(),
             bytes: cut_length(s, &judgement.cuts),
             ended_ns: s.ended_ns().unwrap_or(0),
             spans: Vec::new(),

@@ -59,6 +59,8 @@ impl Span {
 #[derive(Clone, Debug)]
 pub(crate) struct SegmentIndex {
     pub(crate) file: FileNumber,
+    /// Position before its first data batch.
+    pub(crate) from: LogPosition,
     /// Bytes in the file.
     pub(crate) bytes: u64,
     /// Running time of the log when the segment ended.

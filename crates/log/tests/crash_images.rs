@@ -1,5 +1,4 @@
 //! Every image that a crash or rot can leave of a small log.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 
@@ -13,7 +12,7 @@ use sim::{Crash, Faults, SimDisk};
 fn sample(close: bool) -> (SimDisk, Vec<Seen>) {
     let mut world = World::new(1);
     for sequence in 1..=40 {
-        world.append(&scan(1 + sequence % 2, sequence, 1 + sequence as usize % 30)).unwrap();
+        world.append(&scan(1 + sequence % 2, sequence, 1 + sequence as usize % 30)).expect("taken");
         world.step(3 * MS);
     }
     world.settle();

@@ -1,5 +1,4 @@
 //! The writer's rules one at a time, on a simulated disk.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 
@@ -81,7 +80,9 @@ fn refuses_at_the_hard_limit_and_says_why() {
 
 /// The story: a power cut while the plant is idle. Without heartbeats nobody could say how long
 /// nothing ran.
-/// 1. Data, then a minute of nothing. 2. A power cut. 3. The last mark is at most ten seconds old.
+/// 1. Data, then a minute of nothing.
+/// 2. A power cut.
+/// 3. The last mark is at most ten seconds old.
 #[test]
 fn idle_marks_bound_the_time_of_a_crash_and_carry_the_durable_mark() {
     let mut world = World::new(4);
@@ -123,8 +124,10 @@ fn a_full_disk_goes_on_by_itself() {
 }
 
 /// The story: one sync fails, its pages are marked clean, the data is only in memory.
-/// 1. A sync fails. 2. The batch is logged again in a fresh file. 3. A power cut takes what the
-/// first file never held. 4. Everything acknowledged is there.
+/// 1. A sync fails.
+/// 2. The batch is logged again in a fresh file.
+/// 3. A power cut takes what the first file never held.
+/// 4. Everything acknowledged is there.
 #[test]
 fn a_failed_sync_is_never_retried_on_its_file() {
     for seed in 0..50 {
@@ -168,8 +171,10 @@ fn retention_by_size_removes_the_oldest_and_never_the_open_segment() {
 }
 
 /// The story: NTP sets the clock ten years ahead; every stored sample looks ten years old.
-/// 1. A log with closed segments. 2. The wall clock jumps. 3. Nothing is removed before it has
-/// been kept for the running time that was asked for. 4. Then it is.
+/// 1. A log with closed segments.
+/// 2. The wall clock jumps.
+/// 3. Nothing is removed before it was kept for the running time that was asked for.
+/// 4. Then it is.
 #[test]
 fn a_clock_that_jumps_removes_nothing() {
     let keep = Settings { keep_ns: 60_000 * MS as i64, ..settings() };
@@ -232,8 +237,9 @@ fn verify_and_dump_say_what_is_there() {
 
 /// The story: dedupe state in a prologue speaks of frames that a crash then takes. Whoever believes
 /// it tells the producer to go on behind frames that are nowhere.
-/// 1. A segment begins while frames wait. 2. The power fails before they are stored. 3. Recovery
-/// must not show the prologue's dedupe state, not then and not in any later life.
+/// 1. A segment begins while frames wait.
+/// 2. The power fails before they are stored.
+/// 3. Recovery does not show the prologue's dedupe state, not then and not in any later life.
 #[test]
 fn dedupe_state_ahead_of_the_stored_log_is_not_shown() {
     let mut disk = SimDisk::new(SimRandom::new(10));

@@ -10,7 +10,10 @@
 //! - R3: a run ends with the faults healed and everything acknowledged, or it failed.
 //!
 //! It deliberately does not plant bugs: the patches in `sabotage/` are applied to a copy of the
-//! workspace by `cargo xtask sabotage`, which expects this rig to fail there.
+//! workspace by `cargo xtask sabotage`, which expects `rig sim` to fail there within 200 seeds. Such a
+//! file is: a path relative to the workspace, a line `--- find`, text that stands there exactly
+//! once, a line `--- replace`, text instead. The line break before each of the two lines, and the
+//! last one of the file, belong to neither text.
 
 pub mod bitrot;
 pub mod driver;

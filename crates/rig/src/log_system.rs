@@ -114,7 +114,7 @@ impl System for LogSystem {
         if ready && !frame.acks && frame.sequence > last.sequence.next() {
             self.lose(frame.producer, last.time_ns + 1, frame.time_ns);
         }
-        let in_order = frame.acks && frame.sequence == last.sequence.next() || !frame.acks;
+        let in_order = !frame.acks || frame.sequence == last.sequence.next();
         let taken = ready && in_order && self.record_loss(frame.producer);
         let position = taken.then(|| self.writer.append(&frame.bytes, self.clock.wall())).and_then(Result::ok);
         let Some(position) = position else {

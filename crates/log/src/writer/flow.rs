@@ -1,4 +1,4 @@
-//! The ordinary flow: gather, place, write, sync, advance.
+//! The ordinary flow: gather, place, write, sync, advance. `complete` takes what comes back.
 
 use super::batch::{Batch, Place};
 use super::live::{Entry, Live, Op};
@@ -7,7 +7,7 @@ use crate::Health;
 use crate::header::{BatchHeader, BatchKind, SegmentHeader};
 use crate::layout::{BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use crate::span::{SegmentIndex, Span};
-use env::disk::{Block, Completion, Disk, DiskError, DiskOp, FileNumber};
+use env::disk::{Block, Disk, DiskOp, FileNumber};
 use frame::{Builder, FrameKind};
 use model::{ProducerId, Sequence, TimestampNs, limits};
 
@@ -147,9 +147,15 @@ impl Writer {
             ordinal: u32::try_from(live.file.0 - self.first_file.0).unwrap_or(u32::MAX),
             replaces,
         };
-        (live.begun, live.as_of) = (true, as_of);
+        (live.begun, live.as_of, live.durable) = (true, as_of, self.durable);
         self.stats.segments += 1;
-        self.index.push_back(SegmentIndex { file: live.file, bytes: 0, ended_ns: u64::MAX, spans: Vec::new() });
+        self.index.push_back(SegmentIndex {
+            file: live.file,
+            from: position,
+            bytes: 0,
+            ended_ns: u64::MAX,
+            spans: Vec::new(),
+        });
 
         self.builder.clear();
         prologue(&mut self.builder);
@@ -214,124 +220,6 @@ impl Writer {
         disk.submit(id, DiskOp::Write { file: live.file, offset: start, from: 0, block });
     }
 
-    /// Takes one completion.
-    pub(super) fn complete(&mut self, completion: Completion, wall: TimestampNs, disk: &mut dyn Disk) {
-        let Completion { id, result, block } = completion;
-        let Some(op) = self.ops.remove(&id) else { return };
-        if let Op::Create { file } | Op::Write { file, .. } | Op::Sync { file, .. } | Op::Close { file } = op
-            && let Some(live) = self.live.iter_mut().find(|live| live.file == file)
-        {
-            live.ops -= 1;
-        }
-        match op {
-            Op::Create { file } => self.created(file, result, wall),
-            Op::Write { file, key } => self.wrote(file, key, result, block, wall, disk),
-            Op::Sync { file, to, since_ns } => self.synced(file, to, since_ns, result, wall),
-            Op::Directory => self.directory_synced(result, wall),
-            Op::Close { file } => self.file_closed(file, disk),
-            Op::Discard => {}
-            Op::Remove => self.removed(result.is_ok()),
-        }
-    }
-
-    fn created(&mut self, file: FileNumber, result: Result<usize, DiskError>, wall: TimestampNs) {
-        match result {
-            Ok(_) => {
-                if let Some(live) = self.live.iter_mut().find(|live| live.file == file) {
-                    live.created = true;
-                }
-            }
-            Err(error) => {
-                self.stats.write_failures += 1;
-                self.give_up(file, &error, wall);
-                self.live.retain(|live| live.file != file);
-            }
-        }
-    }
-
-    fn wrote(
-        &mut self,
-        file: FileNumber,
-        key: u64,
-        result: Result<usize, DiskError>,
-        block: Option<Block>,
-        wall: TimestampNs,
-        disk: &mut dyn Disk,
-    ) {
-        let Some(block) = block else { panic!("the disk kept the block of a write to {file}; its frames are lost") };
-        self.writes_in_flight -= 1;
-        let given_up = self.live.iter().find(|live| live.file == file).is_none_or(|live| live.given_up);
-        let Some(batch) = self.queue.iter_mut().find(|batch| batch.key == key) else {
-            self.recycle(block);
-            return;
-        };
-        let bytes = block.len();
-        if given_up {
-            batch.block = Some(block);
-            return;
-        }
-        match result {
-            Ok(written) if written == bytes => {
-                batch.block = Some(block);
-                if let Some(place) = &mut batch.place {
-                    place.written = true;
-                }
-            }
-            Ok(written) if written > 0 => self.write_on(file, key, written, block, disk),
-            failed => {
-                batch.block = Some(block);
-                let error = failed.err().unwrap_or_else(|| DiskError::Failed("a write wrote nothing".to_owned()));
-                self.stats.write_failures += 1;
-                self.give_up(file, &error, wall);
-            }
-        }
-    }
-
-    fn synced(
-        &mut self,
-        file: FileNumber,
-        to: u64,
-        since_ns: u64,
-        result: Result<usize, DiskError>,
-        wall: TimestampNs,
-    ) {
-        let now_ns = self.now_ns;
-        let Some(live) = self.live.iter_mut().find(|live| live.file == file) else { return };
-        live.syncing_to = None;
-        match result {
-            Ok(_) if live.given_up => {}
-            Ok(_) => {
-                live.synced_to = to;
-                self.stats.syncs += 1;
-                self.note_sync_ns(now_ns.saturating_sub(since_ns));
-            }
-            Err(error) => {
-                self.stats.sync_failures += 1;
-                self.give_up(file, &error, wall);
-            }
-        }
-    }
-
-    /// Continues a write that completed short (D4).
-    fn write_on(&mut self, file: FileNumber, key: u64, written: usize, block: Block, disk: &mut dyn Disk) {
-        let Some(start) = self
-            .queue
-            .iter()
-            .find(|batch| batch.key == key)
-            .and_then(|batch| batch.place.map(|place| place.end - batch.block_bytes as u64))
-        else {
-            return;
-        };
-        self.stats.short_writes += 1;
-        self.writes_in_flight += 1;
-        if let Some(live) = self.live.iter_mut().find(|live| live.file == file) {
-            live.ops += 1;
-        }
-        let id = self.op_id();
-        self.ops.insert(id, Op::Write { file, key });
-        disk.submit(id, DiskOp::Write { file, offset: start + written as u64, from: written, block });
-    }
-
     /// Submits a sync for each file that has more written than synced, and for the directory.
     pub(super) fn sync(&mut self, disk: &mut dyn Disk) -> usize {
         let mut work = self.sync_directory(disk);
@@ -375,22 +263,6 @@ impl Writer {
         self.ops.insert(id, Op::Directory);
         disk.submit(id, DiskOp::SyncDirectory);
         1
-    }
-
-    fn directory_synced(&mut self, result: Result<usize, DiskError>, wall: TimestampNs) {
-        self.directory_sync = false;
-        self.removal.directory_done(result.is_ok(), self.now_ns);
-        let waiting = self.live.iter_mut().filter(|live| live.entry == Entry::Syncing);
-        match result {
-            Ok(_) => waiting.for_each(|live| live.entry = Entry::Synced),
-            Err(error) => {
-                let first = waiting.map(|live| live.file).min();
-                self.stats.sync_failures += 1;
-                if let Some(file) = first {
-                    self.give_up(file, &error, wall);
-                }
-            }
-        }
     }
 
     /// Counts as durable every batch that is (L1).

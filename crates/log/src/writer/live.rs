@@ -21,6 +21,8 @@ pub(super) struct Live {
     pub(super) begun: bool,
     /// End of the log when its prologue was made.
     pub(super) as_of: LogPosition,
+    /// The known-durable position that its header carries.
+    pub(super) durable: LogPosition,
     /// Where header and prologue end.
     pub(super) prologue_end: u64,
     /// Where the next batch is placed.
@@ -52,6 +54,7 @@ impl Live {
             entry: Entry::Unsynced,
             begun: false,
             as_of: LogPosition(0),
+            durable: LogPosition(0),
             prologue_end: 0,
             next_offset: 0,
             previous_crc: 0,

@@ -16,6 +16,7 @@
 //! It deliberately does not retry on a file, does not read, and never blocks.
 
 mod batch;
+mod complete;
 mod fault;
 mod flow;
 mod live;

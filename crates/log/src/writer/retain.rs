@@ -1,8 +1,10 @@
 //! Retention: which closed segments are removed, and how (L7).
 //!
 //! By age it goes by running time, which no clock that jumps can move (`layout`); by size it counts
-//! whole segments. A segment is removed only when everything that its successor's prologue speaks
-//! of is durable, because until then the older definitions and dedupe state may still be needed.
+//! whole segments. A segment is removed only when everything that the newest segment's prologue speaks
+//! of is durable, because until then the older definitions and dedupe state may still be needed, and
+//! when the newest segment's header says that all before the next oldest one was durable, because
+//! recovery knows by that alone that the start is missing on purpose (`judge`).
 
 use super::Writer;
 use super::live::{Entry, Op};
@@ -81,6 +83,10 @@ impl Writer {
         let successor_stands =
             current.begun && current.entry == Entry::Synced && current.synced_to >= current.prologue_end;
         if self.live.iter().any(|live| live.file <= oldest.file) || !successor_stands || self.durable < current.as_of {
+            return false;
+        }
+        let start_is_known = self.index.get(1).is_some_and(|next| next.from <= current.durable);
+        if !start_is_known {
             return false;
         }
         let age_ns = self.running_now_ns().saturating_sub(oldest.ended_ns);
