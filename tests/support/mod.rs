@@ -1,6 +1,11 @@
 //! What the tests of the real binary share: start it, ask it over HTTP, start peers, wait.
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub mod bad_device;
+pub mod demo;
+pub mod history;
+pub mod site;
+
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

@@ -111,30 +111,35 @@ pub struct ScanView<'a> {
 impl<'a> ScanView<'a> {
     /// The producer's time of all values.
     #[must_use]
+    #[inline]
     pub fn source_time(&self) -> Option<TimestampNs> {
         source_time(self.scan.source_time_ns.to_native())
     }
 
     /// Number of the first tag.
     #[must_use]
+    #[inline]
     pub fn tag_first(&self) -> TagId {
         TagId(self.scan.tag_first.to_native())
     }
 
     /// How many values; at least one.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.scan.values.len()
     }
 
     /// The values' bits, little-endian in place.
     #[must_use]
+    #[inline]
     pub fn values(&self) -> &'a [u64_le] {
         self.scan.values.as_slice()
     }
 
     /// StatusCodes, one a value; empty means that all are Good.
     #[must_use]
+    #[inline]
     pub fn qualities(&self) -> &'a [u32_le] {
         self.scan.qualities.as_slice()
     }
@@ -144,6 +149,7 @@ impl<'a> ScanView<'a> {
     /// # Panics
     /// Beyond the end.
     #[must_use]
+    #[inline]
     pub fn at(&self, index: usize) -> (u64, Quality) {
         let quality = self.scan.qualities.get(index).map_or(0, |q| q.to_native());
         (self.scan.values[index].to_native(), Quality(quality))
@@ -160,11 +166,13 @@ pub struct SamplesView<'a> {
 impl<'a> SamplesView<'a> {
     /// How many; at least one.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.samples.samples.len()
     }
 
     /// In the producer's order: tag, its time, bits, quality.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (TagId, Option<TimestampNs>, u64, Quality)> + 'a {
         self.samples.samples.iter().map(|s: &ArchivedStoredSample| {
             (

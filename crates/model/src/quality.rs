@@ -64,18 +64,21 @@ impl Quality {
 
     /// Severity bits 00.
     #[must_use]
+    #[inline]
     pub const fn is_good(self) -> bool {
         self.0 >> 30 == 0
     }
 
     /// Severity bits 10 or 11.
     #[must_use]
+    #[inline]
     pub const fn is_bad(self) -> bool {
         self.0 >> 31 == 1
     }
 
     /// Severity bits 01.
     #[must_use]
+    #[inline]
     pub const fn is_uncertain(self) -> bool {
         self.0 >> 30 == 1
     }

@@ -15,12 +15,14 @@ pub const SECOND_NS: i64 = 1_000_000_000;
 impl TimestampNs {
     /// The start of the window of `width_ns` that holds this time (floor, also before 1970).
     #[must_use]
+    #[inline]
     pub const fn window_start(self, width_ns: i64) -> TimestampNs {
         TimestampNs(self.0.div_euclid(width_ns) * width_ns)
     }
 
     /// This time plus a number of nanoseconds, held within the range of the type.
     #[must_use]
+    #[inline]
     pub const fn plus_ns(self, ns: i64) -> TimestampNs {
         TimestampNs(self.0.saturating_add(ns))
     }

@@ -54,6 +54,7 @@ impl Window {
     }
 
     /// Takes in one value.
+    #[inline]
     pub fn add(&mut self, time: TimestampNs, value: f64) {
         self.count += 1;
         self.min = self.min.min(value);
@@ -90,71 +91,100 @@ pub fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or(f64::NAN)
 }
 
+/// Start of an open window that is none.
+const NONE: TimestampNs = TimestampNs(i64::MIN);
+
+/// Windows of one tag before the open one.
 #[derive(Default)]
-struct TagWindows {
+struct Closed {
     windows: VecDeque<Window>,
     complete_from: Option<TimestampNs>,
 }
 
-/// The windows of all tags of a shard, by tag number.
+/// The windows of all tags of a shard, by tag number. The newest window of each tag lies in an
+/// array of its own: it is what nearly every sample meets.
 #[derive(Default)]
 pub struct Rollups {
-    tags: Vec<TagWindows>,
+    open: Vec<Window>,
+    closed: Vec<Closed>,
 }
 
 impl Rollups {
     /// Takes in one value that is not bad.
+    #[inline]
     pub fn add(&mut self, tag: u32, time: TimestampNs, value: f64) {
-        let at = tag as usize;
-        if at >= self.tags.len() {
-            self.tags.resize_with(at + 1, TagWindows::default);
+        self.add_run(tag, time, std::iter::once(Some(value)));
+    }
+
+    /// Takes in the values of consecutive tags at one time; `None` for one that is bad.
+    #[inline]
+    pub fn add_run(&mut self, first: u32, time: TimestampNs, values: impl ExactSizeIterator<Item = Option<f64>>) {
+        let (start, first) = (time.window_start(WIDTH_NS), first as usize);
+        self.make_room(first + values.len());
+        for (tag, value) in (first..).zip(values) {
+            let Some(value) = value else { continue };
+            let open = &mut self.open[tag];
+            if open.start == start {
+                open.add(time, value);
+            } else {
+                self.add_elsewhere(tag, start, time, value);
+            }
         }
-        let start = time.window_start(WIDTH_NS);
-        let keep = (WINDOWS_MAX / self.tags.len()).max(WINDOWS_MIN);
-        let tag = &mut self.tags[at];
-        if let Some(open) = tag.windows.back_mut()
-            && open.start == start
-        {
-            open.add(time, value);
-            return;
+    }
+
+    fn make_room(&mut self, tags: usize) {
+        if self.open.len() < tags {
+            self.open.resize(tags, Window::new(NONE));
+            self.closed.resize_with(tags, Closed::default);
         }
-        tag.add_elsewhere(start, time, value, keep);
+    }
+
+    /// A value that does not belong to the open window: a new window, or an older one.
+    #[cold]
+    fn add_elsewhere(&mut self, tag: usize, start: TimestampNs, time: TimestampNs, value: f64) {
+        let keep = (WINDOWS_MAX / self.open.len()).max(WINDOWS_MIN);
+        let open = self.open[tag];
+        let closed = &mut self.closed[tag];
+        if start > open.start {
+            if open.start != NONE {
+                closed.windows.push_back(open);
+            }
+            self.open[tag] = Window::new(start);
+            self.open[tag].add(time, value);
+        } else if closed.complete_from.is_none_or(|from| start >= from) {
+            closed.window(start).add(time, value);
+        } // else beyond memory: the log has it, and queries of that time read the log (R2)
+        while closed.windows.len() >= keep {
+            if let Some(gone) = closed.windows.pop_front() {
+                closed.complete_from = Some(gone.start.plus_ns(WIDTH_NS));
+            }
+        }
     }
 
     /// From when on the windows of a tag in memory are all there are. `None`: from the beginning.
     #[must_use]
     pub fn complete_from(&self, tag: u32) -> Option<TimestampNs> {
-        self.tags.get(tag as usize).and_then(|tag| tag.complete_from)
+        self.closed.get(tag as usize).and_then(|closed| closed.complete_from)
     }
 
     /// The windows of a tag that start in `[from, to)`, oldest first.
     pub fn windows(&self, tag: u32, from: TimestampNs, to: TimestampNs) -> impl Iterator<Item = &Window> {
-        let windows = self.tags.get(tag as usize).map(|tag| &tag.windows);
-        let first = windows.map_or(0, |w| w.partition_point(|window| window.start < from));
-        windows.into_iter().flat_map(move |w| w.iter().skip(first)).take_while(move |window| window.start < to)
+        let closed = self.closed.get(tag as usize).map(|closed| &closed.windows);
+        let open = self.open.get(tag as usize).filter(move |open| open.start != NONE && open.start >= from);
+        let first = closed.map_or(0, |w| w.partition_point(|window| window.start < from));
+        let closed = closed.into_iter().flat_map(move |w| w.iter().skip(first));
+        closed.chain(open).take_while(move |window| window.start < to)
     }
 }
 
-impl TagWindows {
-    /// A value that does not belong to the newest window: a new window, or an older one.
-    fn add_elsewhere(&mut self, start: TimestampNs, time: TimestampNs, value: f64, keep: usize) {
-        if self.complete_from.is_some_and(|from| start < from) {
-            return; // beyond memory: the log has it, and queries of that time read the log (R2)
-        }
+impl Closed {
+    /// The window with this start, made where there is none.
+    fn window(&mut self, start: TimestampNs) -> &mut Window {
         let at = self.windows.partition_point(|window| window.start < start);
-        match self.windows.get_mut(at) {
-            Some(window) if window.start == start => window.add(time, value),
-            _ => {
-                let mut window = Window::new(start);
-                window.add(time, value);
-                self.windows.insert(at, window);
-            }
+        if self.windows.get(at).is_none_or(|window| window.start != start) {
+            self.windows.insert(at, Window::new(start));
         }
-        while self.windows.len() > keep {
-            if let Some(gone) = self.windows.pop_front() {
-                self.complete_from = Some(gone.start.plus_ns(WIDTH_NS));
-            }
-        }
+        &mut self.windows[at]
     }
 }
 

@@ -116,12 +116,14 @@ impl State {
 
     /// The kind of a tag, if it is known.
     #[must_use]
+    #[inline]
     pub fn kind(&self, tag: TagId) -> Option<ValueKind> {
         self.tags.get(tag.0 as usize).map(|tag| tag.kind)
     }
 
     /// Whether a run of tags is known and belongs to a source.
     #[must_use]
+    #[inline]
     pub fn owns_run(&self, source: SourceId, first: TagId, count: usize) -> bool {
         let from = first.0 as usize;
         self.tags.get(from..from + count).is_some_and(|run| run.iter().all(|tag| tag.source == source))
@@ -129,6 +131,7 @@ impl State {
 
     /// Whether these bits stand for a text that was never interned.
     #[must_use]
+    #[inline]
     pub fn is_bad_text(&self, tag: TagId, bits: u64) -> bool {
         self.kind(tag) == Some(ValueKind::Text) && bits >= self.definitions.texts().len() as u64
     }
@@ -198,14 +201,25 @@ impl State {
     fn scan(&mut self, scan: ScanView<'_>, received: TimestampNs) {
         let source_time = scan.source_time();
         let time = sample_time(source_time, received);
-        let first = scan.tag_first().0;
+        let (first, count) = (scan.tag_first().0, scan.len());
+        let Some(tags) = self.tags.get(first as usize..first as usize + count) else { return };
         self.timeline.note(received, time, time);
-        let qualities = scan.qualities();
-        for (i, bits) in scan.values().iter().enumerate() {
-            let quality = qualities.get(i).map_or(0, |q| q.to_native());
-            self.sample(first + i as u32, bits.to_native(), Quality(quality), time, source_time, received);
-        }
-        self.note_data(first, scan.len(), received);
+        self.samples += if self.recovering { 0 } else { count as u64 };
+        let (values, qualities, recovering) = (scan.values(), scan.qualities(), self.recovering);
+        let quality = |i: usize| Quality(qualities.get(i).map_or(0, |quality| quality.to_native()));
+        let source_time_ns = source_time.map_or(i64::MIN, |time| time.0);
+        let latest = (0..count).map(|i| Latest {
+            bits: values[i].to_native(),
+            kind: tags[i].kind,
+            quality: shown(quality(i), recovering).0,
+            source_time_ns,
+            server_time_ns: received.0,
+            seen_ns: received.0,
+        });
+        self.latest.write_run(first, latest);
+        let number = |i: usize| (!quality(i).is_bad()).then(|| as_number(tags[i].kind, values[i].to_native()));
+        self.rollups.add_run(first, time, (0..count).map(number));
+        self.note_data(first, count, received);
     }
 
     fn samples_view(&mut self, samples: SamplesView<'_>, received: TimestampNs) {
@@ -225,6 +239,7 @@ impl State {
     }
 
     /// One sample: latest value and rollup.
+    #[inline]
     fn sample(
         &mut self,
         tag: u32,
@@ -236,13 +251,12 @@ impl State {
     ) {
         let Some(TagState { kind, .. }) = self.tags.get(tag as usize).copied() else { return };
         self.samples += u64::from(!self.recovering);
-        let shown = if self.recovering && quality.is_good() { Quality::UNCERTAIN_LAST_USABLE } else { quality };
         self.latest.write(
             tag,
             Latest {
                 bits,
                 kind,
-                quality: shown.0,
+                quality: shown(quality, self.recovering).0,
                 source_time_ns: source_time.map_or(i64::MIN, |time| time.0),
                 server_time_ns: received.0,
                 seen_ns: received.0,
@@ -268,8 +282,16 @@ impl State {
     }
 }
 
+/// What is good in the log was good then; after a start it is the last usable value until its source
+/// speaks again.
+#[inline]
+fn shown(quality: Quality, recovering: bool) -> Quality {
+    if recovering && quality.is_good() { Quality::UNCERTAIN_LAST_USABLE } else { quality }
+}
+
 /// The number that rollups take from 64 bits.
 #[must_use]
+#[inline]
 pub fn as_number(kind: ValueKind, bits: u64) -> f64 {
     match kind {
         ValueKind::F64 => f64::from_bits(bits),

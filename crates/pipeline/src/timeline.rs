@@ -16,6 +16,7 @@ const BEHIND_NS: i64 = 31 * 86_400_000_000_000;
 
 /// The time that a sample is found under: its source time where there is a sane one, else arrival.
 #[must_use]
+#[inline]
 pub fn sample_time(source: Option<TimestampNs>, received: TimestampNs) -> TimestampNs {
     match source {
         Some(time)

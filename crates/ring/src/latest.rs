@@ -69,6 +69,7 @@ impl Slot {
         }
     }
 
+    #[inline]
     fn write(&self, latest: Latest) {
         // Relaxed: only this thread writes the version (L1).
         let version = self.version.load(Ordering::Relaxed);
@@ -168,11 +169,30 @@ impl LatestWriter {
     ///
     /// # Panics
     /// `index` is not below `TAGS_MAX`: the log that gives tags their numbers has broken its limit.
+    #[inline]
     pub fn write(&self, index: u32, latest: Latest) {
-        assert!(index < TAGS_MAX, "tag number {index} is not below the limit of {TAGS_MAX} tags");
-        let chunk = self.table.chunks[index as usize / CHUNK_CELLS]
-            .get_or_init(|| std::iter::repeat_with(Slot::new).take(CHUNK_CELLS).collect());
-        chunk[index as usize % CHUNK_CELLS].write(latest);
+        self.chunk(index as usize)[index as usize % CHUNK_CELLS].write(latest);
+    }
+
+    /// Sets the latest values of consecutive tags, one look-up a chunk.
+    ///
+    /// # Panics
+    /// As [`write`](Self::write).
+    #[inline]
+    pub fn write_run(&self, first: u32, latests: impl Iterator<Item = Latest>) {
+        let mut chunk: &[Slot] = &[];
+        for (index, latest) in (first as usize..).zip(latests) {
+            if chunk.is_empty() || index.is_multiple_of(CHUNK_CELLS) {
+                chunk = self.chunk(index);
+            }
+            chunk[index % CHUNK_CELLS].write(latest);
+        }
+    }
+
+    fn chunk(&self, index: usize) -> &[Slot] {
+        assert!(index < TAGS_MAX as usize, "tag number {index} is not below the limit of {TAGS_MAX} tags");
+        self.table.chunks[index / CHUNK_CELLS]
+            .get_or_init(|| std::iter::repeat_with(Slot::new).take(CHUNK_CELLS).collect())
     }
 
     /// Notes that the source spoke of the tag without a new value. Nothing where no value is yet.
