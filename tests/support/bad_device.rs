@@ -54,15 +54,13 @@ pub struct BadDevice {
     /// Its port on the loopback interface.
     pub port: u16,
     shared: Arc<Mutex<Shared>>,
-    habits: usize,
-    each: u16,
+    habit_requests: u16,
 }
 
-/// How a connection behaves.
+/// How a connection behaves: a habit for each of the first requests, and how late is late.
 #[derive(Clone)]
 struct Manners {
-    habits: Vec<Habit>,
-    each: u16,
+    habits: Arc<[Habit]>,
     late_after: Duration,
 }
 
@@ -73,13 +71,16 @@ struct Owed {
 }
 
 impl BadDevice {
-    /// Listens. It has each habit for `each` requests, then the next, and in the end is right for
+    /// Listens. It has each habit for so many requests, then the next, and in the end is right for
     /// ever. A late answer comes `late_after` its request.
-    pub fn start(habits: &[Habit], each: u16, late_after: Duration) -> BadDevice {
+    pub fn start(script: &[(Habit, u16)], late_after: Duration) -> BadDevice {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let shared = Arc::new(Mutex::new(Shared::default()));
-        let manners = Manners { habits: habits.to_vec(), each, late_after };
+        let habits: Arc<[Habit]> =
+            script.iter().flat_map(|(habit, requests)| (0..*requests).map(|_| *habit)).collect();
+        let habit_requests = u16::try_from(habits.len()).expect("a short script");
+        let manners = Manners { habits, late_after };
         let state = Arc::clone(&shared);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -90,12 +91,12 @@ impl BadDevice {
                 std::thread::spawn(move || drop(serve(stream, &manners, &state)));
             }
         });
-        BadDevice { port, shared, habits: habits.len(), each }
+        BadDevice { port, shared, habit_requests }
     }
 
     /// Whether it has gone through all its habits.
     pub fn is_done(&self) -> bool {
-        usize::from(self.requests()) > self.habits * usize::from(self.each)
+        self.requests() > self.habit_requests
     }
 
     /// Requests that it has read.
@@ -166,8 +167,7 @@ fn serve(mut stream: TcpStream, manners: &Manners, shared: &Mutex<Shared>) -> st
 /// Counts a request; answers the habit that it meets, and its number from 1.
 fn next(manners: &Manners, shared: &Mutex<Shared>) -> (Habit, u16) {
     let mut shared = lock(shared);
-    let habit = manners.habits.get(usize::from(shared.requests / manners.each.max(1)));
-    let habit = habit.copied().unwrap_or(Habit::Right);
+    let habit = manners.habits.get(usize::from(shared.requests)).copied().unwrap_or(Habit::Right);
     shared.requests += 1;
     let number = shared.requests;
     if habit == Habit::WrongTransaction {
