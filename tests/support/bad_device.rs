@@ -77,8 +77,7 @@ impl BadDevice {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let shared = Arc::new(Mutex::new(Shared::default()));
-        let habits: Arc<[Habit]> =
-            script.iter().flat_map(|(habit, requests)| (0..*requests).map(|_| *habit)).collect();
+        let habits: Arc<[Habit]> = script.iter().flat_map(|(habit, requests)| (0..*requests).map(|_| *habit)).collect();
         let habit_requests = u16::try_from(habits.len()).expect("a short script");
         let manners = Manners { habits, late_after };
         let state = Arc::clone(&shared);

@@ -21,4 +21,6 @@ pub mod log_system;
 pub mod nth;
 pub mod oracle;
 pub mod scenario;
+pub mod stack;
 pub mod system;
+pub mod world;

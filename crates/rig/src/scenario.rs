@@ -1,8 +1,8 @@
-//! The seeded scenario: several lives of one log under random faults, each ended by a crash or in
+//! The seeded scenario: several lives of one system under random faults, each ended by a crash or in
 //! order, each followed by a recovery that may itself be cut short.
 
-use crate::driver::Driver;
-use crate::system::{Setup, System};
+use crate::system::Setup;
+use crate::world::{Crowd, World};
 use env::disk::DiskError;
 use sim::{Crash, Faults, SimRandom};
 
@@ -40,48 +40,49 @@ pub struct Done {
 ///
 /// # Errors
 /// The broken promise.
-pub fn run<S: System>(seed: u64, size: Size) -> Result<Done, String> {
+pub fn run<W: World>(seed: u64, size: Size) -> Result<Done, String> {
     let mut random = SimRandom::new(seed ^ 0x5CE7_A210);
     let setup = Setup { segment_bytes: random.between(4 << 10, 128 << 10), sync_ns: random.between(0, 8_000_000) };
-    let mut driver = Driver::<S>::new(seed, setup, size.durable, size.loose, 4_000)?;
+    let crowd = Crowd { durable: size.durable, loose: size.loose, values_max: 4_000 };
+    let mut world = W::new(seed, setup, crowd)?;
     let mut done = Done::default();
     for _ in 0..1 + random.below(size.lives) {
-        life(&mut driver, &mut random, size.steps)?;
-        driver.query(false)?;
-        done.faults += driver.system().disk().faults_shown();
+        life(&mut world, &mut random, size.steps)?;
+        world.query()?;
+        done.faults += world.disk().faults_shown();
         let crash = if random.below(3) == 0 { Crash::Kill } else { Crash::Power };
         let interrupted = if random.below(3) == 0 { 1 + random.below(2) } else { 0 };
-        driver.crash(crash, interrupted, None)?;
+        world.crash(crash, interrupted)?;
         done.crashes += 1 + interrupted;
     }
-    driver.finish()?;
-    done.frames = driver.oracle().sent_count() as u64;
+    world.finish()?;
+    done.frames = world.frames();
     Ok(done)
 }
 
 /// One life until just before its crash.
-fn life<S: System>(driver: &mut Driver<S>, random: &mut SimRandom, steps: u64) -> Result<(), String> {
+fn life<W: World>(world: &mut W, random: &mut SimRandom, steps: u64) -> Result<(), String> {
     let faulty = random.below(4) != 0;
     let slow = random.below(4) == 0;
-    driver.system().disk().faults().delay_ns = (0, if slow { 300_000_000 } else { 3_000_000 });
+    world.disk().faults().delay_ns = (0, if slow { 300_000_000 } else { 3_000_000 });
     for _ in 0..random.between(1, steps) {
         if faulty && random.below(30) == 0 {
-            let faults = choose(random, driver.system().disk().used_bytes());
-            let delay_ns = driver.system().disk().faults().delay_ns;
-            *driver.system().disk().faults() = Faults { delay_ns, ..faults };
+            let faults = choose(random, world.disk().used_bytes());
+            let delay_ns = world.disk().faults().delay_ns;
+            *world.disk().faults() = Faults { delay_ns, ..faults };
         }
         if random.below(100) == 0 {
-            driver.clock().jump(random.between(0, 7_200_000_000_000) as i64 - 3_600_000_000_000);
+            world.clock().jump(random.between(0, 7_200_000_000_000) as i64 - 3_600_000_000_000);
         }
         let ns = match random.below(40) {
             0 => random.between(1_000_000_000, 12_000_000_000),
             1..=5 => random.between(5_000_000, 50_000_000),
             _ => random.below(3_000_000),
         };
-        driver.step(ns, 300_000)?;
+        world.step(ns, 300_000)?;
     }
     if random.below(6) == 0 {
-        driver.close()?;
+        world.close()?;
     }
     Ok(())
 }

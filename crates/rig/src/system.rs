@@ -1,4 +1,5 @@
-//! What a system must offer to be run by the rig: today the log alone, later the whole pass.
+//! What a system that takes frames directly must offer to be run by the rig: the log alone. The whole
+//! way from a connection to the disk is `stack`.
 
 use log::{Fence, Truncated};
 use model::{LogPosition, ProducerId, Sequence, SourceId};

@@ -2,6 +2,7 @@
 
 use env::disk::DiskError;
 use rig::bitrot::{self, Damage};
+use rig::driver::Driver;
 use rig::log_system::LogSystem;
 use rig::nth::{self, Mode};
 use rig::scenario::{self, Size};
@@ -11,7 +12,7 @@ use std::path::Path;
 #[test]
 fn a_few_seeds_keep_every_promise() {
     for seed in 0..12 {
-        let done = scenario::run::<LogSystem>(seed, Size { steps: 150, ..Size::default() });
+        let done = scenario::run::<Driver<LogSystem>>(seed, Size { steps: 150, ..Size::default() });
         if let Err(why) = done {
             panic!("seed {seed}: {why}\nreplay: rig sim --seed {seed} --steps 150");
         }
@@ -20,7 +21,7 @@ fn a_few_seeds_keep_every_promise() {
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    let run = || scenario::run::<LogSystem>(5, Size::default()).map(|done| (done.frames, done.crashes, done.faults));
+    let run = || scenario::run::<Driver<LogSystem>>(5, Size::default()).map(|done| (done.frames, done.crashes, done.faults));
     assert_eq!(run(), run());
 }
 
