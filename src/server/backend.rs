@@ -283,7 +283,11 @@ impl Backend for SiteBackend {
     }
 
     fn inactive(&self) -> Vec<String> {
-        self.site.config().inactive()
+        let short = |sentence: String| {
+            let name = sentence.split_once(" is checked").map_or(sentence.as_str(), |(name, _)| name);
+            name.replacen("[[", "", 1).replacen("]]", "", 1)
+        };
+        self.site.config().inactive().into_iter().map(short).collect()
     }
 
     fn time_zone(&self) -> String {

@@ -3,8 +3,7 @@
 use crate::server::site::{ClaimError, NativeSite, Site};
 use frame::Frame;
 use model::{
-    Gap, GapReason, LogPosition, ProducerId, Refused, Sequence, ShardId, SourceId, SourceState, TagDeclaration,
-    TagPath, TimestampNs,
+    LogPosition, ProducerId, Refused, Sequence, ShardId, SourceId, SourceState, TagDeclaration, TagPath, TimestampNs,
 };
 use native::{FrameSink, Opened, Refusal, Registered, TagWanted, TakeError, Taken};
 use pipeline::Pass;
@@ -163,8 +162,7 @@ impl FrameSink for PassSink {
         let mut pass = self.pass.borrow_mut();
         let Some(source) = pass.state().producers.source(frame.producer()) else { return };
         let count = frame.sample_count() as u64;
-        pass.shed(frame.producer(), frame.sequence());
-        pass.gap(Gap::of_source(source, received, received, GapReason::Shed, count));
+        pass.shed(frame.producer(), frame.sequence(), count, received);
         pass.count(source, "shed_samples", count, received);
     }
 

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 pub mod bad_device;
+pub mod browser;
 pub mod demo;
 pub mod history;
 pub mod site;

@@ -4,7 +4,7 @@
 //! end: lost, duplicated, altered, reordered. A kill keeps the page cache; a power cut (a file
 //! system on a loop device, shut down without flushing its journal) does not.
 
-use crate::shell::{self, Story, binary, cargo, target, works};
+use crate::shell::{self, Story, binary, target, works};
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ impl Site {
 
 /// Kills the server at random moments.
 pub fn killsweep(points: u32, io: &str) -> Result<(), Story> {
-    build()?;
+    shell::build(&["millstream", "loadgen"])?;
     let data = target().join("fault").join(format!("kill-{io}-data"));
     let _ = fs::remove_dir_all(&data);
     let site = Site::new(&format!("kill-{io}"), &data, io)?;
@@ -108,7 +108,7 @@ pub fn powercut(runs: u32, fs_kind: &str) -> Result<(), Story> {
         println!("powercut: LEFT OUT: it needs root and loop devices, which this machine does not give");
         return Ok(());
     }
-    build()?;
+    shell::build(&["millstream", "loadgen"])?;
     let disk = LoopDisk::new(fs_kind)?;
     let site = Site::new(&format!("power-{fs_kind}"), &disk.mount.join("data"), "uring")?;
     let mut random = Random::new();
@@ -207,19 +207,6 @@ fn wait(child: &mut Child, name: &str) -> Result<(), Story> {
         }
     }
     Err(format!("{name} did not end"))
-}
-
-fn build() -> Result<(), Story> {
-    shell::run(cargo().args([
-        "build",
-        "--release",
-        "--quiet",
-        "--locked",
-        "--package",
-        "millstream",
-        "--package",
-        "loadgen",
-    ]))
 }
 
 fn free_port() -> Result<u16, Story> {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 /// What went wrong, for a person.
 pub type Story = String;
@@ -26,6 +27,25 @@ pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     command
+}
+
+/// Set when the whole workspace was built by this process.
+static BUILT: OnceLock<()> = OnceLock::new();
+
+/// Builds everything once, tests and benchmarks included: one set of features, one build.
+pub fn build_all() -> Result<(), Story> {
+    run(cargo().args(["build", "--release", "--workspace", "--all-targets", "--locked"]))?;
+    BUILT.get_or_init(|| ());
+    Ok(())
+}
+
+/// Builds these packages, unless everything was built already.
+pub fn build(packages: &[&str]) -> Result<(), Story> {
+    if BUILT.get().is_some() {
+        return Ok(());
+    }
+    let named = packages.iter().flat_map(|package| ["--package", package]);
+    run(cargo().args(["build", "--release", "--quiet", "--locked"]).args(named))
 }
 
 /// Runs a command to its end.

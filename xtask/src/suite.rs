@@ -18,7 +18,7 @@ pub fn run(without_peers: bool) -> Result<(), Story> {
     } else {
         peers::install()?;
     }
-    shell::run(cargo().args(["build", "--release", "--workspace", "--locked"]))?;
+    shell::build_all()?;
     let peers = if without_peers { "skip" } else { "required" };
     shell::run(cargo().args(["test", "--release", "--workspace", "--locked"]).env("MILLSTREAM_PEERS", peers))?;
     rigs()?;
@@ -30,10 +30,6 @@ pub fn run(without_peers: bool) -> Result<(), Story> {
 
 /// Runs the crash rig with arguments.
 pub fn rig<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Result<(), Story> {
-    build_rig()?;
+    shell::build(&["millstream-rig"])?;
     shell::run(Command::new(binary("rig")).args(arguments))
-}
-
-fn build_rig() -> Result<(), Story> {
-    shell::run(cargo().args(["build", "--release", "--quiet", "--locked", "--package", "millstream-rig"]))
 }

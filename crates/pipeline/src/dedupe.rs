@@ -88,17 +88,23 @@ impl ProducerTable {
     /// # Errors
     /// [`EncodeError`]: cannot happen within the limits.
     pub fn encode(&self, to: &mut Builder) -> Result<(), EncodeError> {
-        let mut marks: Vec<ProducerMark> = self
-            .iter()
-            .filter(|(_, last)| last.0 > 0)
-            .map(|(producer, last)| ProducerMark { producer: producer.0, sequence: last.0 })
-            .collect();
-        marks.sort_unstable_by_key(|mark| mark.producer);
-        for part in marks.chunks(PER_FRAME) {
-            to.producers(ProducerId::SELF, Sequence(0), &Producers { producers: part.to_vec() })?;
-        }
-        Ok(())
+        let mut marks: Vec<_> = self.iter().filter(|(_, last)| last.0 > 0).collect();
+        marks.sort_unstable_by_key(|(producer, _)| *producer);
+        encode_marks(marks.into_iter(), to)
     }
+}
+
+/// Writes marks of producers, in as many frames as they need.
+pub(crate) fn encode_marks(
+    marks: impl Iterator<Item = (ProducerId, Sequence)>,
+    to: &mut Builder,
+) -> Result<(), EncodeError> {
+    let mark = |(producer, last): (ProducerId, Sequence)| ProducerMark { producer: producer.0, sequence: last.0 };
+    let marks: Vec<ProducerMark> = marks.map(mark).collect();
+    for part in marks.chunks(PER_FRAME) {
+        to.producers(ProducerId::SELF, Sequence(0), &Producers { producers: part.to_vec() })?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -26,8 +26,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-/// Readings that go into one frame; 16,384 × 24 bytes stay far below the longest frame.
-const READINGS_PER_FRAME: usize = 16_384;
+/// Readings that go into one frame; 40,000 × 24 bytes stay below the longest frame.
+const READINGS_PER_FRAME: usize = 40_000;
 /// Gaps that are written at once.
 const GAPS_PER_APPEND: usize = 256;
 
@@ -71,6 +71,8 @@ pub struct Pass {
     view: Arc<ShardView>,
     book: SourceBook,
     waiting: WaitingGaps,
+    /// Sequences that were given up; they reach the log with their gaps.
+    given_up: BTreeMap<ProducerId, Sequence>,
     builder: Builder,
     kept: Vec<usize>,
     waiters: Vec<(LogPosition, Waker)>,
@@ -102,6 +104,7 @@ impl Pass {
             view,
             book: SourceBook::default(),
             waiting,
+            given_up: BTreeMap::new(),
             builder: Builder::new(),
             kept: Vec::new(),
             waiters: Vec::new(),
@@ -294,10 +297,7 @@ impl Pass {
         }
         self.save_definitions(received).map_err(TakeError::Refused)?;
         let position = self.log.append(frame.bytes(), received).map_err(TakeError::Refused)?;
-        if let Admission::Hole { missing } = admission {
-            let from = self.state.last_data(source).unwrap_or(received).min(received);
-            self.gap(Gap::of_source(source, from, received, GapReason::LostInTransit, missing));
-        }
+        self.note_hole(admission, source, received);
         let before = self.state.samples();
         self.state.absorb(frame, received);
         self.view.totals.samples.add(self.state.samples() - before);
@@ -306,9 +306,26 @@ impl Pass {
         Ok(Taken::Stored { position })
     }
 
-    /// A fire-and-forget frame was given up: its sequence will not come again.
-    pub fn shed(&mut self, producer: ProducerId, sequence: Sequence) {
+    /// Frames that never came are a gap up to the one that shows it.
+    fn note_hole(&mut self, admission: Admission, source: SourceId, received: TimestampNs) {
+        if let Admission::Hole { missing } = admission {
+            let from = self.state.last_data(source).unwrap_or(received).min(received);
+            self.gap(Gap::of_source(source, from, received, GapReason::LostInTransit, missing));
+        }
+    }
+
+    /// A fire-and-forget frame of so many samples was given up: a gap, and its sequence will not come
+    /// again. The log learns the sequence with the gap, so that no restart counts it a second time.
+    pub fn shed(&mut self, producer: ProducerId, sequence: Sequence, samples: u64, received: TimestampNs) {
+        let Some(source) = self.state.producers.source(producer) else { return };
+        let admission = self.state.producers.admit(producer, sequence);
+        if admission == Admission::Duplicate {
+            return;
+        }
+        self.note_hole(admission, source, received);
+        self.gap(Gap::of_source(source, received, received, GapReason::Shed, samples));
         self.state.producers.stored(producer, sequence);
+        self.given_up.insert(producer, sequence);
     }
 
     fn check_owner(&self, frame: Frame<'_>, source: SourceId) -> Result<(), TakeError> {
@@ -362,11 +379,17 @@ impl Pass {
             let count = self.waiting.waiting().len().min(GAPS_PER_APPEND);
             let mut bytes = Builder::new();
             let encoded = self.waiting.waiting()[..count].iter().try_for_each(|gap| bytes.gap(gap).map(drop));
+            let last = count == self.waiting.waiting().len();
+            let marks = self.given_up.iter().filter(|_| last).map(|(producer, sequence)| (*producer, *sequence));
+            let encoded = encoded.and_then(|()| crate::dedupe::encode_marks(marks, &mut bytes));
             if encoded.is_err() || self.append(bytes.bytes(), wall).is_err() {
                 return; // they keep waiting, merged, until the log takes them
             }
             self.view.totals.gaps.add(count as u64);
             self.waiting.written(count);
+            if last {
+                self.given_up.clear();
+            }
         }
     }
 

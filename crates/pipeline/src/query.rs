@@ -16,7 +16,7 @@ use env::disk::Storage;
 use frame::{Frame, View};
 use log::{ReadError, Span};
 use model::{Gap, LogPosition, Quality, SourceId, TagId, TimestampNs, Value, ValueKind};
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -112,12 +112,12 @@ pub fn plan(
     Some(Plan { tag, source: info.source, kind: info.kind, from, to, groups, gaps, texts })
 }
 
-/// A batch that two blocks share is read once, with the first of them.
+/// A stretch of the log that two blocks share is read once, with the first of them. Told apart by
+/// place: blocks overlap in any way where the wall clock went back, and a mark has no length.
 fn once(groups: &mut [Group]) {
-    let mut seen: Option<LogPosition> = None;
+    let mut seen = BTreeSet::new();
     for group in groups {
-        group.spans.retain(|span| seen.is_none_or(|seen| span.from > seen));
-        seen = group.spans.last().map(|span| span.from).or(seen);
+        group.spans.retain(|span| seen.insert((span.file, span.offset)));
     }
 }
 

@@ -3,15 +3,17 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use env::disk::DiskError;
 use rig::bitrot::{self, Damage};
+use rig::driver::Driver;
 use rig::log_system::LogSystem;
 use rig::nth::{self, Mode};
 use rig::scenario::{self, Done, Size};
+use rig::stack::Stack;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
 
 #[derive(Parser)]
-#[command(name = "rig", about = "Runs Millstream's log through simulated crashes, faults and rot")]
+#[command(name = "rig", about = "Runs Millstream through simulated crashes, faults and rot")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -19,7 +21,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Several lives of a log under random faults and crashes, for each seed.
+    /// Several lives under random faults and crashes, for each seed.
     Sim(Sim),
     /// Fails each single disk operation of a short run in turn.
     Nth(NthArguments),
@@ -38,6 +40,9 @@ struct Sim {
     /// Replays this one seed alone.
     #[arg(long)]
     seed: Option<u64>,
+    /// What runs.
+    #[arg(long, value_enum, default_value_t = SystemName::Both)]
+    system: SystemName,
     /// Producers with acknowledgements.
     #[arg(long, default_value_t = 3)]
     durable: usize,
@@ -50,6 +55,16 @@ struct Sim {
     /// Duty cycles of a life at most.
     #[arg(long, default_value_t = 300)]
     steps: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SystemName {
+    /// The log alone.
+    Log,
+    /// Producers, sessions, the pass and the log.
+    Stack,
+    /// One after the other.
+    Both,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -108,6 +123,18 @@ fn guarded<T>(case: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 }
 
 fn simulate(arguments: &Sim) -> ExitCode {
+    let mut failures = 0;
+    if arguments.system != SystemName::Stack {
+        failures += simulate_one(arguments, "log", scenario::run::<Driver<LogSystem>>);
+    }
+    if arguments.system != SystemName::Log {
+        failures += simulate_one(arguments, "stack", scenario::run::<Stack>);
+    }
+    exit_code(failures)
+}
+
+/// Runs every seed of one system; answers how many failed.
+fn simulate_one(arguments: &Sim, name: &str, run: fn(u64, Size) -> Result<Done, String>) -> u64 {
     let size =
         Size { durable: arguments.durable, loose: arguments.loose, lives: arguments.lives, steps: arguments.steps };
     let seeds = match arguments.seed {
@@ -117,7 +144,7 @@ fn simulate(arguments: &Sim) -> ExitCode {
     let (count, began) = (seeds.end - seeds.start, Instant::now());
     let (mut total, mut failures) = (Done::default(), 0);
     for seed in seeds {
-        match guarded(|| scenario::run::<LogSystem>(seed, size)) {
+        match guarded(|| run(seed, size)) {
             Ok(done) => {
                 total.frames += done.frames;
                 total.crashes += done.crashes;
@@ -125,22 +152,22 @@ fn simulate(arguments: &Sim) -> ExitCode {
             }
             Err(why) => {
                 failures += 1;
-                println!("seed {seed}: {why}");
+                println!("{name}, seed {seed}: {why}");
                 println!(
-                    "  replay: rig sim --seed {seed} --durable {} --loose {} --lives {} --steps {}",
+                    "  replay: rig sim --system {name} --seed {seed} --durable {} --loose {} --lives {} --steps {}",
                     size.durable, size.loose, size.lives, size.steps
                 );
             }
         }
     }
     println!(
-        "sim: {count} seeds, {failures} failures, {} frames, {} crashes, {} faults, {:.1} s",
+        "sim, {name}: {count} seeds, {failures} failures, {} frames, {} crashes, {} faults, {:.1} s",
         total.frames,
         total.crashes,
         total.faults,
         began.elapsed().as_secs_f64()
     );
-    exit_code(failures)
+    failures
 }
 
 fn fail_each(arguments: &NthArguments) -> ExitCode {

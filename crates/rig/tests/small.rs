@@ -21,7 +21,8 @@ fn a_few_seeds_keep_every_promise() {
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    let run = || scenario::run::<Driver<LogSystem>>(5, Size::default()).map(|done| (done.frames, done.crashes, done.faults));
+    let run =
+        || scenario::run::<Driver<LogSystem>>(5, Size::default()).map(|done| (done.frames, done.crashes, done.faults));
     assert_eq!(run(), run());
 }
 

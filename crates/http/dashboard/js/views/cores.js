@@ -6,7 +6,7 @@ import { crumbs, mark } from "../pieces.js";
 import { sparkRate } from "../spark.js";
 import * as store from "../store.js";
 
-const STRIP = [232, 24];
+const STRIP = [184, 24];
 
 export function coresView(view) {
   const body = h("div", { class: "lanes" });
