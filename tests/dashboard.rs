@@ -35,10 +35,10 @@ fn browser_or_say_so() -> bool {
 
 /// Goes to a view and waits until it shows what is looked for; answers the page.
 fn page(browser: &mut Browser, view: &str, shows: impl Fn(&str) -> bool) -> String {
-    browser.evaluate(&format!("location.hash = {view:?}"));
     let mut last = String::new();
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
+        browser.evaluate(&format!("location.hash = {view:?}"));
         last = browser.page();
         if shows(&last) {
             return last;
@@ -67,7 +67,8 @@ fn value_of(page: &str, tag: &str) -> Option<f64> {
     let row = page.split("role=\"row\"").find(|row| row.contains(tag) && row.contains(name))?;
     let value = row.split("class=\"value").nth(1)?;
     let shown = value.split_once('>')?.1.split('<').next()?;
-    shown.trim().replace(',', "").parse().ok()
+    // thousands are parted by a narrow space
+    shown.chars().filter(|c| !c.is_whitespace()).collect::<String>().parse().ok()
 }
 
 /// 1. The demo runs; every press, meter and zone is good.

@@ -53,17 +53,18 @@ impl Browser {
         });
         let mut browser = Browser { input, answers, next: 0, session: None, _process: process, _folder: folder };
         let target = super::wait_for("Chromium has its page", || {
-            let targets = browser.call("Target.getTargets", json!({}));
+            let targets = browser.call("Target.getTargets", json!({})).ok()?;
             let all = targets["targetInfos"].as_array()?;
             all.iter().find(|target| target["type"] == "page").map(|target| target["targetId"].clone())
         });
         let attached = browser.call("Target.attachToTarget", json!({ "targetId": target, "flatten": true }));
+        let attached = attached.expect("attached");
         browser.session = attached["sessionId"].as_str().map(str::to_owned);
         browser
     }
 
-    /// Calls a method of the protocol; answers its result.
-    pub fn call(&mut self, method: &str, params: Value) -> Value {
+    /// Calls a method of the protocol; answers its result, or what Chromium has against it.
+    pub fn call(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.next += 1;
         let mut message = json!({ "id": self.next, "method": method, "params": params });
         if let Some(session) = &self.session {
@@ -76,16 +77,19 @@ impl Browser {
             let answer =
                 self.answers.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("Chromium does not answer {method}"));
             if answer["id"] == self.next {
-                assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
-                return answer["result"].clone();
+                return if answer["error"].is_null() {
+                    Ok(answer["result"].clone())
+                } else {
+                    Err(answer["error"].clone())
+                };
             }
         }
     }
 
-    /// The value of an expression in the page.
+    /// The value of an expression in the page; null while there is no page yet.
     pub fn evaluate(&mut self, expression: &str) -> Value {
         let answer = self.call("Runtime.evaluate", json!({ "expression": expression, "returnByValue": true }));
-        answer["result"]["value"].clone()
+        answer.map_or(Value::Null, |answer| answer["result"]["value"].clone())
     }
 
     /// The page as it stands now, as HTML.
@@ -95,7 +99,7 @@ impl Browser {
 
     /// A picture of the page: PNG.
     pub fn picture(&mut self) -> Vec<u8> {
-        let answer = self.call("Page.captureScreenshot", json!({ "format": "png" }));
+        let answer = self.call("Page.captureScreenshot", json!({ "format": "png" })).expect("a picture");
         base64(answer["data"].as_str().expect("a picture"))
     }
 }

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 /// How long a server may take to be ready, and a verification to end after its last fault.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-struct Site {
+/// A server's place: its folder, its configuration, its ports.
+pub struct Site {
     folder: PathBuf,
     configuration: PathBuf,
     native: u16,
@@ -24,21 +25,28 @@ struct Site {
 }
 
 impl Site {
-    fn new(name: &str, data_dir: &Path, io: &str) -> Result<Site, Story> {
+    /// A place with one native source named `rig`, segments of a size, and these sections beside.
+    pub fn new(name: &str, data_dir: &Path, io: &str, segment: &str, sections: &str) -> Result<Site, Story> {
         let folder = target().join("fault").join(name);
         fs::create_dir_all(&folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
         let (native, http) = (free_port()?, free_port()?);
         let configuration = folder.join("millstream.toml");
         let text = format!(
             "[server]\ndata_dir = {:?}\nhttp = \"127.0.0.1:{http}\"\nnative = \"127.0.0.1:{native}\"\n\
-             log = {{ segment = \"1MiB\" }}\n\n[[source]]\nname = \"rig\"\nkind = \"native\"\npath = \"site/rig\"\n",
+             log = {{ segment = \"{segment}\" }}\n\n[[source]]\nname = \"rig\"\nkind = \"native\"\npath = \"site/rig\"\n\n{sections}",
             data_dir.display().to_string()
         );
         fs::write(&configuration, text).map_err(|error| format!("cannot write the configuration: {error}"))?;
         Ok(Site { folder, configuration, native, http, io: io.to_owned() })
     }
 
-    fn start(&self) -> Result<Child, Story> {
+    /// Where it takes native frames.
+    pub fn native_address(&self) -> String {
+        format!("127.0.0.1:{}", self.native)
+    }
+
+    /// Starts the server.
+    pub fn start(&self) -> Result<Child, Story> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.folder.join("server.log"));
         let log = log.map_err(|error| format!("cannot open the server's log: {error}"))?;
         let mut command = Command::new(binary("millstream"));
@@ -48,7 +56,7 @@ impl Site {
     }
 
     /// Waits until the server takes connections, so that the next fault meets one that works.
-    fn wait_ready(&self, server: &mut Child) -> Result<(), Story> {
+    pub fn wait_ready(&self, server: &mut Child) -> Result<(), Story> {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             if let Ok(Some(status)) = server.try_wait() {
@@ -79,7 +87,7 @@ pub fn killsweep(points: u32, io: &str) -> Result<(), Story> {
     shell::build(&["millstream", "loadgen"])?;
     let data = target().join("fault").join(format!("kill-{io}-data"));
     let _ = fs::remove_dir_all(&data);
-    let site = Site::new(&format!("kill-{io}"), &data, io)?;
+    let site = Site::new(&format!("kill-{io}"), &data, io, "1MiB", "")?;
     let mut random = Random::new();
     let mut server = Guard(site.start()?);
     site.wait_ready(&mut server.0)?;
@@ -110,7 +118,7 @@ pub fn powercut(runs: u32, fs_kind: &str) -> Result<(), Story> {
     }
     shell::build(&["millstream", "loadgen"])?;
     let disk = LoopDisk::new(fs_kind)?;
-    let site = Site::new(&format!("power-{fs_kind}"), &disk.mount.join("data"), "uring")?;
+    let site = Site::new(&format!("power-{fs_kind}"), &disk.mount.join("data"), "uring", "1MiB", "")?;
     let mut random = Random::new();
     let mut server = Guard(site.start()?);
     site.wait_ready(&mut server.0)?;
@@ -182,7 +190,7 @@ impl Drop for LoopDisk {
 }
 
 /// A process of ours that does not outlive the task.
-struct Guard(Child);
+pub struct Guard(pub Child);
 
 impl Drop for Guard {
     fn drop(&mut self) {

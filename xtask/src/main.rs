@@ -3,6 +3,7 @@
 //! Each prints what it runs and ends with exit code 0, 1 (a check failed) or 2 (wrong usage). It
 //! knows none of our crates: it drives the built binaries from outside.
 
+mod bench;
 mod fault;
 mod fuzz;
 mod peers;
@@ -75,6 +76,12 @@ enum Task {
         #[arg(long, default_value = "ext4")]
         fs: String,
     },
+    /// Measure what one core and two take in, beside a discarding receiver
+    Bench {
+        /// Seconds of each of three rounds
+        #[arg(long, default_value_t = 5)]
+        seconds: u32,
+    },
     /// Run each fuzz target for a while
     Fuzz {
         /// Seconds for each target
@@ -97,6 +104,7 @@ fn main() -> ExitCode {
         Task::Sabotage { seeds } => sabotage::run(seeds),
         Task::Killsweep { points, io } => fault::killsweep(points, &io),
         Task::Powercut { runs, fs } => fault::powercut(runs, &fs),
+        Task::Bench { seconds } => bench::run(seconds),
         Task::Fuzz { seconds } => fuzz::run(seconds),
     };
     match outcome {

@@ -149,6 +149,7 @@ fn simulate_one(arguments: &Sim, name: &str, run: fn(u64, Size) -> Result<Done, 
                 total.frames += done.frames;
                 total.crashes += done.crashes;
                 total.faults += done.faults;
+                done.met.iter().for_each(|(what, count)| *total.met.entry(what).or_default() += count);
             }
             Err(why) => {
                 failures += 1;
@@ -160,8 +161,9 @@ fn simulate_one(arguments: &Sim, name: &str, run: fn(u64, Size) -> Result<Done, 
             }
         }
     }
+    let met: String = total.met.iter().map(|(what, count)| format!(" {count} {what},")).collect();
     println!(
-        "sim, {name}: {count} seeds, {failures} failures, {} frames, {} crashes, {} faults, {:.1} s",
+        "sim, {name}: {count} seeds, {failures} failures, {} frames, {} crashes, {} faults,{met} {:.1} s",
         total.frames,
         total.crashes,
         total.faults,

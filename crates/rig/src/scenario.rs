@@ -5,6 +5,7 @@ use crate::system::Setup;
 use crate::world::{Crowd, World};
 use env::disk::DiskError;
 use sim::{Crash, Faults, SimRandom};
+use std::collections::BTreeMap;
 
 /// How large a run is.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +27,7 @@ impl Default for Size {
 }
 
 /// What a run did, for the line of result.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Done {
     /// Frames sent.
     pub frames: u64,
@@ -34,6 +35,8 @@ pub struct Done {
     pub crashes: u64,
     /// Faults shown by the disk.
     pub faults: u64,
+    /// What else was met, by name.
+    pub met: BTreeMap<&'static str, u64>,
 }
 
 /// Runs one seed.
@@ -57,6 +60,7 @@ pub fn run<W: World>(seed: u64, size: Size) -> Result<Done, String> {
     }
     world.finish()?;
     done.frames = world.frames();
+    done.met = world.met();
     Ok(done)
 }
 

@@ -3,6 +3,7 @@
 use crate::driver::Driver;
 use crate::system::{Setup, System};
 use sim::{Crash, SimClock, SimDisk};
+use std::collections::BTreeMap;
 
 /// Who sends, and how much at a time.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +63,11 @@ pub trait World: Sized {
 
     /// Frames sent, each counted once.
     fn frames(&self) -> u64;
+
+    /// What else was met, by name: a promise that nothing came near to break is not tested.
+    fn met(&self) -> BTreeMap<&'static str, u64> {
+        BTreeMap::new()
+    }
 }
 
 impl<S: System> World for Driver<S> {

@@ -5,7 +5,9 @@ use rig::bitrot::{self, Damage};
 use rig::driver::Driver;
 use rig::log_system::LogSystem;
 use rig::nth::{self, Mode};
-use rig::scenario::{self, Size};
+use rig::scenario::{self, Done, Size};
+use rig::stack::Stack;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 

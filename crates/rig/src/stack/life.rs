@@ -136,6 +136,12 @@ impl Life {
         &self.sink.seen
     }
 
+    /// How often the network was paused.
+    #[must_use]
+    pub fn pauses(&self) -> u64 {
+        self.server.counters().pauses
+    }
+
     /// Every counter says what happened.
     ///
     /// # Errors

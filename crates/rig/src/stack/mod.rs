@@ -19,7 +19,7 @@ mod sink;
 
 use crate::system::Setup;
 use crate::world::{Crowd, World};
-use ::model::{LogPosition, ProducerId, TagId, TimestampNs};
+use ::model::{GapReason, LogPosition, ProducerId, TagId, TimestampNs};
 use env::Clock;
 use env::disk::DiskError;
 use ledger::Ledger;
@@ -27,7 +27,8 @@ use life::Life;
 use net::SimNet;
 use producer::Producer;
 use sim::{Crash, Faults, Nth, SimClock, SimDisk, SimRandom};
-use sink::Site;
+use sink::{Seen, Site};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// Duty cycles in which a healed system must become settled, or it hangs.
@@ -49,9 +50,20 @@ pub struct Stack {
     is_calm: bool,
     /// Until when the pass is made to look busy, monotonic ns.
     busy_until_ns: u64,
+    met: BTreeMap<&'static str, u64>,
+    /// Frames that gap records name as lost at the last look.
+    lost: u64,
 }
 
 impl Stack {
+    /// Adds what a life met to the counts.
+    fn count(&mut self, seen: &Seen, pauses: u64) {
+        let counts = [("duplicates", seen.duplicates), ("shed", seen.shed.len() as u64), ("pauses", pauses)];
+        for (what, count) in counts {
+            *self.met.entry(what).or_default() += count;
+        }
+    }
+
     fn life(&mut self) -> &mut Life {
         match &mut self.life {
             Some(life) => life,
@@ -66,8 +78,14 @@ impl Stack {
         }
         for producer in &mut self.producers {
             match self.random.below(600) {
-                0..4 => producer.drop_connection(&mut self.net, now_ns),
-                4 => producer.restart(&mut self.net, now_ns),
+                0..4 => {
+                    producer.drop_connection(&mut self.net, now_ns);
+                    *self.met.entry("cuts").or_default() += 1;
+                }
+                4 => {
+                    producer.restart(&mut self.net, now_ns);
+                    *self.met.entry("restarts").or_default() += 1;
+                }
                 _ => {}
             }
         }
@@ -96,6 +114,8 @@ impl Stack {
         life.check_counters()?;
         let (record, durable) = (life.read()?, life.is_durable());
         let recovered = life.recovered.end;
+        let lost = record.gaps.iter().filter(|gap| gap.reason == GapReason::LostInTransit);
+        let lost = lost.map(|gap| gap.count.unwrap_or(0)).sum();
         if let Some(tag) = tag {
             let disk = life.disk().copy();
             model::check_query(&life.pass(), &disk, &record, tag, limit)?;
@@ -104,6 +124,7 @@ impl Stack {
         if !caught_up {
             return Ok(()); // what recovery found is being logged again and not all readable yet
         }
+        self.lost = lost;
         let source = |producer| self.source_of(producer);
         self.ledger.check(&record, source, durable, complete)?;
         if durable && let Some(life) = &self.life {
@@ -196,8 +217,9 @@ impl World for Stack {
             ledger.join(id, acks, producer.per_frame());
             producers.push(producer);
         }
-        let (life, is_calm, busy_until_ns) = (None, false, 0);
-        let mut stack = Stack { life, net, clock, setup, sites, random, ledger, producers, is_calm, busy_until_ns };
+        let (life, is_calm, busy_until_ns, met) = (None, false, 0, BTreeMap::new());
+        let mut stack =
+            Stack { life, net, clock, setup, sites, random, ledger, producers, is_calm, busy_until_ns, met, lost: 0 };
         stack.start(disk)?;
         Ok(stack)
     }
@@ -236,6 +258,7 @@ impl World for Stack {
     fn crash(&mut self, crash: Crash, interrupted: u64) -> Result<(), String> {
         let Some(life) = self.life.take() else { return Ok(()) };
         self.ledger.shed(&life.seen().shed);
+        self.count(&life.seen().clone(), life.pauses());
         let now_ns = self.clock.monotonic_ns();
         let mut disk = life.crash(crash);
         for producer in &mut self.producers {
@@ -282,5 +305,11 @@ impl World for Stack {
 
     fn frames(&self) -> u64 {
         self.ledger.frames
+    }
+
+    fn met(&self) -> BTreeMap<&'static str, u64> {
+        let mut met = self.met.clone();
+        met.insert("lost in transit", self.lost);
+        met
     }
 }

@@ -1,0 +1,62 @@
+//! `cargo xtask bench`: what one core takes in, as a ratio to a receiver that throws the same bytes
+//! away, measured in turns in one run; with one shard and with two.
+//!
+//! Prints the table of docs/performance.md. Figures in samples a second mean nothing without the
+//! machine and what else ran on it; the ratios and the CPU time a sample do.
+
+use crate::fault::{Guard, Site};
+use crate::shell::{self, Story, binary, target};
+use serde_json::Value;
+use std::fs;
+use std::process::{Command, Stdio};
+
+/// Connections of a run, each a producer; enough that both of two shards get some.
+const CONNECTIONS: &str = "8";
+
+/// Runs every combination and prints the table.
+pub fn run(seconds: u32) -> Result<(), Story> {
+    shell::build(&["millstream", "loadgen"])?;
+    println!(
+        "| shards | frames | samples/s | of a discarding receiver | CPU a sample | frame to acknowledged p50 / p99 |"
+    );
+    println!("|---:|---|---:|---:|---:|---:|");
+    for shards in [1, 2] {
+        for kind in ["scan", "samples"] {
+            println!("{}", row(shards, kind, seconds)?);
+        }
+    }
+    Ok(())
+}
+
+fn row(shards: u32, kind: &str, seconds: u32) -> Result<String, Story> {
+    let data = target().join("fault/bench-data");
+    let _ = fs::remove_dir_all(&data);
+    let site = Site::new("bench", &data, "auto", "64MiB", &format!("[cores]\ncount = {shards}\n"))?;
+    let mut server = Guard(site.start()?);
+    site.wait_ready(&mut server.0)?;
+    let mut command = Command::new(binary("loadgen"));
+    command
+        .args(["native", "--source", "rig", "--tags", "1000", "--frame", "1000", "--rate", "max", "--limit", "--json"]);
+    command.args(["--connections", CONNECTIONS, "--kind", kind, "--rounds", "3", "--seconds", &seconds.to_string()]);
+    command.args(["--address", &site.native_address(), "--server-pid", &server.0.id().to_string()]);
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| format!("loadgen could not be started: {error}"))?;
+    let report: Value = serde_json::from_slice(&output.stdout).map_err(|error| format!("loadgen's answer: {error}"))?;
+    let runs = report["server"].as_array().ok_or("loadgen measured no server")?;
+    let middle = |key: &str| median(runs.iter().filter_map(|run| run[key].as_f64()).collect());
+    let latency =
+        |key: &str| median(runs.iter().filter_map(|run| run["frame_to_acknowledged"][key].as_f64()).collect());
+    Ok(format!(
+        "| {shards} | {kind} | {:.1} million | {:.3} | {:.1} ns | {:.1} / {:.1} ms |",
+        middle("samples_per_s") / 1e6,
+        report["ratio"].as_f64().unwrap_or(f64::NAN),
+        middle("server_cpu_ns_per_sample"),
+        latency("p50_ns") / 1e6,
+        latency("p99_ns") / 1e6
+    ))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
