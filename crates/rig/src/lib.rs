@@ -1,7 +1,9 @@
 //! The rig: runs a system on a simulated disk through every fault that is promised to be survived,
 //! and holds what is stored against what was acknowledged.
 //!
-//! Purpose: one command, one line of result, and the seed that replays a failure.
+//! Purpose: one command, one line of result, and the seed that replays a failure. Two systems run
+//! through the same scenario: the log alone ([`log_system`]), and the whole way of native telemetry
+//! from a producer's outbox to the disk ([`stack`]).
 //!
 //! Invariants
 //! - R1: the same arguments give the same run, to the byte.

@@ -22,10 +22,26 @@ fn a_few_seeds_keep_every_promise() {
 }
 
 #[test]
+fn a_few_seeds_of_the_whole_way_keep_every_promise_and_meet_every_trouble() {
+    let mut met = BTreeMap::new();
+    for seed in 0..16 {
+        match scenario::run::<Stack>(seed, Size { steps: 200, ..Size::default() }) {
+            Ok(done) => done.met.iter().for_each(|(what, count)| *met.entry(*what).or_insert(0) += count),
+            Err(why) => panic!("seed {seed}: {why}\nreplay: rig sim --system stack --seed {seed} --steps 200"),
+        }
+    }
+    for what in ["cuts", "duplicates", "lost in transit", "pauses", "restarts", "shed"] {
+        assert!(met.get(what).is_some_and(|count| *count > 0), "no {what}: {met:?}");
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
-    let run =
-        || scenario::run::<Driver<LogSystem>>(5, Size::default()).map(|done| (done.frames, done.crashes, done.faults));
-    assert_eq!(run(), run());
+    let counts = |done: Done| (done.frames, done.crashes, done.faults, done.met);
+    let log = || scenario::run::<Driver<LogSystem>>(5, Size::default()).map(counts);
+    assert_eq!(log(), log());
+    let stack = || scenario::run::<Stack>(5, Size::default()).map(counts);
+    assert_eq!(stack(), stack());
 }
 
 #[test]

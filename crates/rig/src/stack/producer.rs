@@ -145,14 +145,14 @@ impl Producer {
     /// # Errors
     /// The server broke a promise.
     pub fn step(&mut self, net: &mut SimNet, ledger: &mut Ledger, now_ns: u64) -> Result<(), String> {
-        if let Phase::Down(until) = self.phase {
-            if now_ns >= until {
-                self.connection = Some(net.connect());
-                self.phase = Phase::Greeting;
-                let hello = Hello { source: self.site.name.clone(), acks: self.acks, name: "rig".to_owned() };
-                let id = self.id;
-                self.say(|builder| builder.hello(id, Sequence(0), &hello).map(drop))?;
-            }
+        if let Phase::Down(until) = self.phase
+            && now_ns >= until
+        {
+            self.connection = Some(net.connect());
+            self.phase = Phase::Greeting;
+            let hello = Hello { source: self.site.name.clone(), acks: self.acks, name: "rig".to_owned() };
+            let id = self.id;
+            self.say(|builder| builder.hello(id, Sequence(0), &hello).map(drop))?;
         }
         self.listen(net, ledger, now_ns)?;
         self.write(net)
