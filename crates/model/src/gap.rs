@@ -83,7 +83,8 @@ pub struct Gap {
     pub to: TimestampNs,
     /// Why.
     pub reason: GapReason,
-    /// How many samples or polls are missing, where that is known.
+    /// How many are missing, where that is known: frames for [`GapReason::LostInTransit`], messages
+    /// for [`GapReason::SequenceGap`], polls or samples for the others.
     pub count: Option<u64>,
 }
 

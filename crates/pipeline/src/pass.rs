@@ -296,8 +296,11 @@ impl Pass {
             return Err(TakeError::Refused(Refused::Closed));
         }
         self.save_definitions(received).map_err(TakeError::Refused)?;
-        let position = self.log.append(frame.bytes(), received).map_err(TakeError::Refused)?;
-        self.note_hole(admission, source, received);
+        let position = match self.hole(admission, source, received) {
+            None => self.log.append(frame.bytes(), received),
+            Some(gap) => self.append_behind(&gap, frame, received),
+        };
+        let position = position.map_err(TakeError::Refused)?;
         let before = self.state.samples();
         self.state.absorb(frame, received);
         self.view.totals.samples.add(self.state.samples() - before);
@@ -307,11 +310,22 @@ impl Pass {
     }
 
     /// Frames that never came are a gap up to the one that shows it.
-    fn note_hole(&mut self, admission: Admission, source: SourceId, received: TimestampNs) {
-        if let Admission::Hole { missing } = admission {
-            let from = self.state.last_data(source).unwrap_or(received).min(received);
-            self.gap(Gap::of_source(source, from, received, GapReason::LostInTransit, missing));
-        }
+    fn hole(&self, admission: Admission, source: SourceId, received: TimestampNs) -> Option<Gap> {
+        let Admission::Hole { missing } = admission else { return None };
+        let from = self.state.last_data(source).unwrap_or(received).min(received);
+        Some(Gap::of_source(source, from, received, GapReason::LostInTransit, missing))
+    }
+
+    /// A frame with the gap that it shows before it, in one append: the log has both or none.
+    fn append_behind(&mut self, gap: &Gap, frame: Frame<'_>, received: TimestampNs) -> Result<LogPosition, Refused> {
+        let mut bytes = Builder::new();
+        bytes.gap(gap).map_err(|_| Refused::Limit)?;
+        let mut both = bytes.into_bytes();
+        both.extend_from_slice(frame.bytes());
+        let position = self.log.append(&both, received)?;
+        self.state.gaps.push(*gap);
+        self.view.totals.gaps.add(1);
+        Ok(position)
     }
 
     /// A fire-and-forget frame of so many samples was given up: a gap, and its sequence will not come
@@ -322,7 +336,9 @@ impl Pass {
         if admission == Admission::Duplicate {
             return;
         }
-        self.note_hole(admission, source, received);
+        if let Some(hole) = self.hole(admission, source, received) {
+            self.gap(hole);
+        }
         self.gap(Gap::of_source(source, received, received, GapReason::Shed, samples));
         self.state.producers.stored(producer, sequence);
         self.given_up.insert(producer, sequence);
