@@ -88,30 +88,6 @@ fn answers_are(server: &Server, tag: &str, sent: &[(i64, f64, bool)]) {
     let shown: Vec<_> = expected.iter().map(|(time, value, good)| (*time, good.then_some(*value), *good)).collect();
     for limit in [7, 50, 100_000] {
         let stored: Vec<_> = server.history_by(tag, from, to, limit).samples.iter().map(as_sent).collect();
-        if stored.len() != shown.len() {
-            eprintln!(
-                "DIFF {} gaps {:?} again {} later {} log {}",
-                stored.len(),
-                server.history_by(tag, from, to, limit).gaps,
-                server.history_by(tag, from, to, limit).samples.len(),
-                {
-                    std::thread::sleep(std::time::Duration::from_secs(2));
-                    server.history_by(tag, from, to, limit).samples.len()
-                },
-                server.log()
-            );
-            eprintln!(
-                "VERIFY {}",
-                String::from_utf8_lossy(
-                    &support::millstream()
-                        .args(["log", "verify"])
-                        .arg(server.folder.path().join("data"))
-                        .output()
-                        .expect("x")
-                        .stdout
-                )
-            );
-        }
         let differs = stored.iter().zip(&shown).find(|(stored, sent)| stored != sent);
         assert_eq!((differs, stored.len()), (None, shown.len()), "{tag} in pages of {limit}: stored and sent");
     }

@@ -8,11 +8,13 @@ pub mod history;
 pub mod site;
 
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// How long a test waits for what must come. Never asserted as a duration: only "it came".
@@ -28,10 +30,17 @@ impl Drop for Guard {
     }
 }
 
-/// A port that nobody uses now.
+/// A port that nobody uses now and that no other test of this process was given: the port of a
+/// server that is just being started again is free for a moment.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        if GIVEN.lock().expect("no test panics here").insert(port) {
+            return port;
+        }
+    }
 }
 
 /// The built server.
