@@ -83,8 +83,8 @@ pub struct ModbusTag {
     /// Lowest and highest plausible value after scaling; a value outside is kept with an
     /// uncertain quality.
     pub range: Option<[f64; 2]>,
-    /// A value that differs by this or less from the last stored one is not stored. Default 0:
-    /// exact repeats are not stored.
+    /// A change of less than this from the last stored value is not stored. Default 0: every value
+    /// is stored.
     pub deadband: f64,
     /// A value within the deadband is stored again after this. Default 1 min.
     pub heartbeat: Duration,

@@ -101,7 +101,7 @@ static MODBUS_TAG: Section = Section {
         Key::new(
             "deadband",
             AMOUNT,
-            "A value that differs by this or less from the last stored one is not stored; 0 leaves out exact repeats.",
+            "A change of less than this from the last stored value is not stored; 0 stores every value.",
         )
         .number(0.0),
         Key::new("heartbeat", between(MILLISECOND, DAY), "A value within the deadband is stored again after this.")
