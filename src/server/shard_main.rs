@@ -6,8 +6,8 @@ use crate::server::site::Site;
 use crate::server::stages::{LogStage, NativeParts, NativeStage};
 use config::SourceKind;
 use env::Clock;
-use model::{Intake, ProducerId, Sequence, ShardId};
-use pipeline::{Pass, ShardIntake, State};
+use model::{Intake, LogPosition, ProducerId, Sequence, ShardId};
+use pipeline::{Pass, ShardIntake, ShardView, State};
 use ring::Flag;
 use shard::{BuildResult, Lane, ShardContext, Stage};
 use std::cell::RefCell;
@@ -22,6 +22,10 @@ use uring::net::NetOptions;
 
 /// How often states, counters and the log's figures are published.
 const PUBLISH: Duration = Duration::from_millis(250);
+
+/// How long a start waits for what a crash left to be durable again, and how often it looks.
+const SETTLE_NS: u64 = 10_000_000_000;
+const SETTLE_LOOK: Duration = Duration::from_millis(2);
 
 thread_local! {
     static LOCAL: RefCell<Option<Rc<Local>>> = const { RefCell::new(None) };
@@ -146,10 +150,10 @@ impl ShardParts {
         LOCAL.with(|slot| *slot.borrow_mut() = Some(Rc::new(local)));
 
         spawn_sources(context, &site, shard, &pass);
-        spawn_http(context, &site, self.http, router)?;
+        let open = settle(Rc::clone(&pass), self.log.recovered.end, view);
+        spawn_http(context, &site, self.http, router, open)?;
         context.spawn(Lane::Batch, "publish", publish(Rc::clone(&pass), native.parts()));
         let stages: Vec<Box<dyn Stage>> = vec![Box::new(native), Box::new(LogStage::new(pass, disk, completed, shard))];
-        view.ready.set(true);
         Ok(stages)
     }
 }
@@ -195,13 +199,29 @@ fn spawn_http(
     site: &Arc<Site>,
     listener: TcpListener,
     router: http::Service,
+    open: impl Future<Output = ()> + 'static,
 ) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let (on, stop) = (context.clone(), site.stopped());
     let spawn = move |connection: http::Connection| drop(on.spawn(Lane::Request, "http", connection));
-    context.spawn(Lane::Request, "http-accept", http::serve(listener, router, spawn, stop));
+    context.spawn(Lane::Request, "http-accept", async move {
+        open.await;
+        http::serve(listener, router, spawn, stop).await;
+    });
     Ok(())
+}
+
+/// After a crash the log writes its newest batches again before it counts them as durable, and until
+/// then queries do not see them: what was acknowledged before the crash would be missing. So HTTP
+/// opens, and the shard is ready, when they are. A disk that takes nothing delays this, but not for
+/// ever: what is readable is then served, and `/readyz` says what is wrong.
+async fn settle(pass: Rc<RefCell<Pass>>, end: LogPosition, view: Arc<ShardView>) {
+    let start = SystemClock.monotonic_ns();
+    while pass.borrow().durable() < end && SystemClock.monotonic_ns() - start < SETTLE_NS {
+        tokio::time::sleep(SETTLE_LOOK).await;
+    }
+    view.ready.set(true);
 }
 
 async fn publish(pass: Rc<RefCell<Pass>>, native: Rc<RefCell<NativeParts>>) {
