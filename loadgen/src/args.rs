@@ -80,7 +80,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Native {
-    /// Millstream's [server] native address; may be left out with --limit
+    /// Millstream's native address (`native` under `server`); may be left out with --limit
     #[arg(long, required_unless_present = "limit")]
     pub(crate) address: Option<String>,
     /// The native source to send for
@@ -141,7 +141,7 @@ pub(crate) struct Native {
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Verify {
-    /// Millstream's [server] native address
+    /// Millstream's native address (`native` under `server`)
     #[arg(long, default_value = "127.0.0.1:7070")]
     pub(crate) address: String,
     /// Millstream's HTTP address
