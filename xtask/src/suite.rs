@@ -25,7 +25,11 @@ pub fn run(without_peers: bool) -> Result<(), Story> {
     sabotage::run(200)?;
     fault::killsweep(50, "uring")?;
     fault::killsweep(10, "epoll")?;
-    if without_peers { Ok(()) } else { fault::powercut(5, "ext4") }
+    if without_peers {
+        return Ok(());
+    }
+    fault::powercut(5, "ext4")?;
+    fault::powercut(5, "xfs")
 }
 
 /// Runs the crash rig with arguments.
