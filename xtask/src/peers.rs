@@ -32,7 +32,7 @@ fn debian() -> Result<(), Story> {
              run `cargo xtask test --without-peers` and it says what is left out"
             .into());
     }
-    let missing: Vec<&str> = PACKAGES.iter().copied().filter(|name| !works("dpkg", &["-s", name])).collect();
+    let missing: Vec<&str> = PACKAGES.iter().copied().filter(|name| !is_installed(name)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -44,6 +44,13 @@ fn debian() -> Result<(), Story> {
     };
     apt(&["update"])?;
     apt(&[&["install", "-y", "--no-install-recommends"], missing.as_slice()].concat())
+}
+
+/// Whether a package is there. One that was removed and left its configuration is known to dpkg,
+/// too, so its state is read.
+fn is_installed(package: &str) -> bool {
+    let asked = Command::new("dpkg-query").args(["-W", "-f=${db:Status-Status}", package]).output();
+    asked.is_ok_and(|answer| answer.stdout == b"installed")
 }
 
 fn python() -> Result<(), Story> {
