@@ -1,0 +1,1 @@
+//! What a batch holds: rows, control totals, documents, reconciliation.

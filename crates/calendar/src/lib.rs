@@ -1,0 +1,1 @@
+//! Shifts and cron schedules in a time zone, days of 23 and 25 hours included.

@@ -1,0 +1,1 @@
+//! Targets: HTTP, MQTT 5, NATS JetStream, folders and object stores.

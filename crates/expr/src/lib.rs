@@ -1,0 +1,1 @@
+//! CEL expressions, compiled once and evaluated over JSON.

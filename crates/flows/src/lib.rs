@@ -1,0 +1,1 @@
+//! The five patterns over one journal.
