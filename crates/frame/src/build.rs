@@ -2,8 +2,8 @@
 
 use crate::header::{self, ALIGN, FrameKind, HEADER_BYTES, MAGIC, VERSION};
 use crate::payload::{
-    GapRecord, Hello, Producers, Refuse, Register, Registered, Samples, Scan, Sources, Tags, Texts, UNKNOWN_COUNT,
-    Welcome,
+    Entry, GapRecord, Hello, Producers, Refuse, Register, Registered, Samples, Scan, Sources, Tags, Texts,
+    UNKNOWN_COUNT, Welcome,
 };
 use model::{Gap, ProducerId, Sequence, TimestampNs, limits};
 use rkyv::api::high::HighSerializer;
@@ -101,6 +101,8 @@ impl Builder {
         texts(Texts) = Texts;
         /// Appends dedupe state.
         producers(Producers) = Producers;
+        /// Appends an entry of the journal.
+        entry(Entry) = Entry;
         /// Appends a hello.
         hello(Hello) = Hello;
         /// Appends a welcome.

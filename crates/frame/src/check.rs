@@ -2,8 +2,8 @@
 
 use crate::header::{self, ALIGN, FrameKind, HEADER_BYTES, Header, MAGIC, VERSION};
 use crate::payload::{
-    ArchivedGapRecord, ArchivedHello, ArchivedProducers, ArchivedRefuse, ArchivedRegister, ArchivedRegistered,
-    ArchivedSamples, ArchivedScan, ArchivedSources, ArchivedTags, ArchivedTexts, ArchivedWelcome,
+    ArchivedEntry, ArchivedGapRecord, ArchivedHello, ArchivedProducers, ArchivedRefuse, ArchivedRegister,
+    ArchivedRegistered, ArchivedSamples, ArchivedScan, ArchivedSources, ArchivedTags, ArchivedTexts, ArchivedWelcome,
 };
 use model::{GapReason, ProducerId, Sequence, TimestampNs, ValueKind, limits};
 use rkyv::rancor;
@@ -208,6 +208,10 @@ fn check_payload(frame: &Frame<'_>) -> Result<(), FrameError> {
         FrameKind::Texts => archive!(ArchivedTexts).texts.iter().all(|t| t.text.len() <= limits::TEXT_BYTES_MAX),
         FrameKind::Producers => {
             let _ = archive!(ArchivedProducers);
+            true
+        }
+        FrameKind::Entry => {
+            let _ = archive!(ArchivedEntry);
             true
         }
         FrameKind::Hello => !archive!(ArchivedHello).source.is_empty(),

@@ -42,6 +42,8 @@ pub enum FrameKind {
     Producers = 7,
     /// No payload: "running, nothing else to say"; carries time and the durable mark forward.
     Mark = 8,
+    /// One entry of the flows' journal: a message, an outcome, a snapshot.
+    Entry = 9,
     /// Producer to server: who I am, which source, what I want acknowledged.
     Hello = 32,
     /// Server to producer: where to go on.
@@ -57,7 +59,7 @@ pub enum FrameKind {
 }
 
 impl FrameKind {
-    const ALL: [FrameKind; 14] = [
+    const ALL: [FrameKind; 15] = [
         FrameKind::Scan,
         FrameKind::Samples,
         FrameKind::Gap,
@@ -66,6 +68,7 @@ impl FrameKind {
         FrameKind::Texts,
         FrameKind::Producers,
         FrameKind::Mark,
+        FrameKind::Entry,
         FrameKind::Hello,
         FrameKind::Welcome,
         FrameKind::Register,

@@ -1,7 +1,7 @@
 //! The layout as data: what `docs/format.md` shows is generated from here and tested.
 
 use crate::header;
-use crate::payload::{ArchivedGapRecord, ArchivedSamples, ArchivedScan, ArchivedStoredSample};
+use crate::payload::{ArchivedEntry, ArchivedGapRecord, ArchivedSamples, ArchivedScan, ArchivedStoredSample};
 use std::fmt::Write;
 use std::mem::{offset_of, size_of};
 
@@ -34,7 +34,14 @@ const fn field(name: &'static str, offset: usize, bytes: usize, meaning: &'stati
 /// Every fixed structure of a frame, with the offsets that the compiler gave it.
 #[must_use]
 pub fn structures() -> Vec<Structure> {
-    vec![header_structure(), scan_structure(), sample_structure(), samples_structure(), gap_structure()]
+    vec![
+        header_structure(),
+        scan_structure(),
+        sample_structure(),
+        samples_structure(),
+        gap_structure(),
+        entry_structure(),
+    ]
 }
 
 fn header_structure() -> Structure {
@@ -116,6 +123,22 @@ fn gap_structure() -> Structure {
             field("tag_first", offset_of!(S, tag_first), 4, "first tag, where tag_count is not 0"),
             field("tag_count", offset_of!(S, tag_count), 4, "consecutive tags; 0: the whole source"),
             field("reason", offset_of!(S, reason), 1, "reason number"),
+        ],
+    }
+}
+
+fn entry_structure() -> Structure {
+    type S = ArchivedEntry;
+    Structure {
+        name: "Entry (root, at the end of the payload)",
+        bytes: size_of::<S>(),
+        fields: vec![
+            field("time_ns", offset_of!(S, time_ns), 8, "when it happened, ns since 1970 UTC"),
+            field("key", offset_of!(S, key), 8, "hash of what orders it; 0: nothing does"),
+            field("kind", offset_of!(S, kind), 1, "entry kind"),
+            field("stream", offset_of!(S, stream), 8, "what it belongs to, as text"),
+            field("id", offset_of!(S, id), 8, "its own name, as text"),
+            field("body", offset_of!(S, body), 8, "relative pointer and count of bytes: JSON"),
         ],
     }
 }

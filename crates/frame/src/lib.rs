@@ -26,9 +26,9 @@ pub use build::{Builder, EncodeError};
 pub use check::{Frame, FrameError, check, check_length, mend_checksum};
 pub use header::{ALIGN, FrameKind, HEADER_BYTES, Header, VERSION, stamp_received};
 pub use payload::{
-    ArchivedTagRecord, GapRecord, Hello, ProducerMark, Producers, Refuse, Register, Registered, SAMPLE_BYTES, Samples,
-    Scan, SourceRecord, Sources, StoredSample, TagRecord, TagRequest, Tags, TextRecord, TextRequest, Texts,
-    UNKNOWN_COUNT, Welcome,
+    ArchivedEntry, ArchivedTagRecord, Entry, GapRecord, Hello, ProducerMark, Producers, Refuse, Register, Registered,
+    SAMPLE_BYTES, Samples, Scan, SourceRecord, Sources, StoredSample, TagRecord, TagRequest, Tags, TextRecord,
+    TextRequest, Texts, UNKNOWN_COUNT, Welcome,
 };
 pub use splitter::Splitter;
 pub use view::{SamplesView, ScanView, View};

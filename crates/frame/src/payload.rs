@@ -135,6 +135,24 @@ pub struct Producers {
     pub producers: Vec<ProducerMark>,
 }
 
+/// One entry of the flows' journal. Its fields are what a journal is searched by; what stands in the
+/// body is for whoever knows the kind.
+#[derive(Archive, Serialize, Deserialize, Debug, Default, Clone, PartialEq)]
+pub struct Entry {
+    /// When it happened, ns since 1970 UTC.
+    pub time_ns: i64,
+    /// Hash of what orders it; 0 where nothing does.
+    pub key: u64,
+    /// Its kind; `docs/format.md` lists them.
+    pub kind: u8,
+    /// What it belongs to, e.g. `event/machine-fault` or `record/goods-receipt`.
+    pub stream: String,
+    /// Its own name, the same for ever.
+    pub id: String,
+    /// JSON (RFC 8259).
+    pub body: Vec<u8>,
+}
+
 /// First frame of a connection. The header's producer says who.
 #[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq)]
 pub struct Hello {

@@ -4,9 +4,9 @@
 use crate::check::Frame;
 use crate::header::FrameKind;
 use crate::payload::{
-    ArchivedGapRecord, ArchivedHello, ArchivedProducers, ArchivedRefuse, ArchivedRegister, ArchivedRegistered,
-    ArchivedSamples, ArchivedScan, ArchivedSources, ArchivedStoredSample, ArchivedTags, ArchivedTexts, ArchivedWelcome,
-    UNKNOWN_COUNT,
+    ArchivedEntry, ArchivedGapRecord, ArchivedHello, ArchivedProducers, ArchivedRefuse, ArchivedRegister,
+    ArchivedRegistered, ArchivedSamples, ArchivedScan, ArchivedSources, ArchivedStoredSample, ArchivedTags,
+    ArchivedTexts, ArchivedWelcome, UNKNOWN_COUNT,
 };
 use model::{Gap, GapReason, Quality, SourceId, TagId, TimestampNs};
 use rkyv::rend::{u32_le, u64_le};
@@ -30,6 +30,8 @@ pub enum View<'a> {
     Producers(&'a ArchivedProducers),
     /// [`FrameKind::Mark`]
     Mark,
+    /// [`FrameKind::Entry`]
+    Entry(&'a ArchivedEntry),
     /// [`FrameKind::Hello`]
     Hello(&'a ArchivedHello),
     /// [`FrameKind::Welcome`]
@@ -64,6 +66,7 @@ impl<'a> Frame<'a> {
             FrameKind::Texts => View::Texts(archive!(ArchivedTexts)),
             FrameKind::Producers => View::Producers(archive!(ArchivedProducers)),
             FrameKind::Mark => View::Mark,
+            FrameKind::Entry => View::Entry(archive!(ArchivedEntry)),
             FrameKind::Hello => View::Hello(archive!(ArchivedHello)),
             FrameKind::Welcome => View::Welcome(archive!(ArchivedWelcome)),
             FrameKind::Register => View::Register(archive!(ArchivedRegister)),

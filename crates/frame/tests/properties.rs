@@ -1,7 +1,9 @@
 //! What must hold of every frame: it reads back as it was written, every damaged byte is noticed or
 //! harmless, and a stream gives the same frames however it is split.
 
-use frame::{Builder, Frame, FrameError, FrameKind, HEADER_BYTES, Samples, Scan, Splitter, StoredSample, View, check};
+use frame::{
+    Builder, Entry, Frame, FrameError, FrameKind, HEADER_BYTES, Samples, Scan, Splitter, StoredSample, View, check,
+};
 use millstream_frame as frame;
 use model::{Gap, GapReason, ProducerId, Quality, Sequence, SourceId, TagId, TimestampNs};
 use proptest::prelude::*;
@@ -59,6 +61,23 @@ proptest! {
             Quality(s.quality),
         )).collect();
         prop_assert_eq!(back, expected);
+    }
+
+    #[test]
+    fn an_entry_reads_back(
+        time_ns in any::<i64>(), key in any::<u64>(), kind in any::<u8>(),
+        stream in ".{0,40}", id in ".{0,40}", body in prop::collection::vec(any::<u8>(), 0..300)
+    ) {
+        let entry = Entry { time_ns, key, kind, stream, id, body };
+        let mut builder = Builder::new();
+        builder.entry(ProducerId::SELF, Sequence(0), &entry).expect("small enough");
+        let frame = check(builder.bytes()).expect("own frames pass");
+        let View::Entry(view) = frame.view() else { panic!("an entry was written") };
+        let back = Entry {
+            time_ns: view.time_ns.to_native(), key: view.key.to_native(), kind: view.kind,
+            stream: view.stream.as_str().to_owned(), id: view.id.as_str().to_owned(), body: view.body.to_vec(),
+        };
+        prop_assert_eq!(back, entry);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a log is told, and how it says that it is.
 
-use model::{ShardId, TimestampNs};
+use model::{LogPosition, ShardId, TimestampNs};
 use std::fmt;
 
 /// What a writer is told when it is made.
@@ -17,13 +17,16 @@ pub struct Settings {
     pub keep_ns: i64,
     /// Bytes on disk above which the oldest closed segments are removed; 0: never by size.
     pub keep_bytes: u64,
+    /// Segments that hold anything behind this position are kept, whatever their age and size say:
+    /// somebody still needs them. It is moved with [`crate::Writer::hold`].
+    pub hold: Option<LogPosition>,
 }
 
 impl Settings {
     /// The defaults of the product for one shard: 64 MiB segments, 5 ms, nothing removed.
     #[must_use]
     pub const fn new(shard: ShardId) -> Settings {
-        Settings { shard, segment_bytes: 64 << 20, sync_ns: 5_000_000, keep_ns: 0, keep_bytes: 0 }
+        Settings { shard, segment_bytes: 64 << 20, sync_ns: 5_000_000, keep_ns: 0, keep_bytes: 0, hold: None }
     }
 }
 

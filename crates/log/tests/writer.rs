@@ -170,6 +170,38 @@ fn retention_by_size_removes_the_oldest_and_never_the_open_segment() {
     assert!(sequences.windows(2).all(|pair| pair[1] == pair[0] + 1));
 }
 
+/// The story: a subscriber is down, and what it has not had yet is older than retention keeps.
+/// 1. The log's owner holds everything behind a position.
+/// 2. Far more is appended than may be kept: nothing behind that position goes.
+/// 3. The owner lets go, and retention does its work.
+#[test]
+fn what_is_held_is_kept_whatever_its_size() {
+    let keep = Settings { keep_bytes: 20 << 10, ..settings() };
+    let mut world = World::on(SimDisk::new(SimRandom::new(8)), keep);
+    let mut held = LogPosition(0);
+    for sequence in 1..=400 {
+        world.append(&scan(1, sequence, 20)).unwrap();
+        world.step(20 * MS);
+        if sequence == 100 {
+            held = world.writer.durable();
+            world.writer.hold(Some(held));
+        }
+    }
+    for _ in 0..100 {
+        world.step(1_000 * MS);
+    }
+    assert!(world.writer.oldest() <= held && world.writer.stored_bytes() > 20 << 10);
+    let spans = world.writer.spans_after(held, u64::MAX);
+    assert!(spans.first().is_some_and(|span| span.from <= held), "{spans:?}");
+    assert_eq!(spans.last().map(|span| span.to), Some(world.writer.durable()));
+    assert_eq!(world.writer.spans_after(held, 1).len(), 1, "one span even where it is longer than asked");
+    world.writer.hold(None);
+    for _ in 0..100 {
+        world.step(1_000 * MS);
+    }
+    assert!(world.writer.oldest() > held && world.writer.stored_bytes() <= 28 << 10);
+}
+
 /// The story: NTP sets the clock ten years ahead; every stored sample looks ten years old.
 /// 1. A log with closed segments.
 /// 2. The wall clock jumps.

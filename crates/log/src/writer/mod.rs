@@ -263,6 +263,31 @@ impl Writer {
         self.closing && self.final_mark == FinalMark::Durable && self.live.is_empty() && self.ops.is_empty()
     }
 
+    /// Keeps every segment that holds something behind this position; `None`: age and size decide.
+    pub fn hold(&mut self, position: Option<LogPosition>) {
+        self.settings.hold = position;
+    }
+
+    /// Durable batches that hold positions behind `after`, oldest first; at most about `bytes_max`
+    /// bytes of them, but at least one where there is one.
+    #[must_use]
+    pub fn spans_after(&self, after: LogPosition, bytes_max: u64) -> Vec<Span> {
+        let mut bytes = 0;
+        let all = self.index.iter().flat_map(|segment| &segment.spans).filter(|span| span.to > after);
+        let fits = all.take_while(|span| {
+            let fits = bytes == 0 || bytes + span.bytes <= bytes_max;
+            bytes += span.bytes;
+            fits
+        });
+        fits.copied().collect()
+    }
+
+    /// The first position that is still stored.
+    #[must_use]
+    pub fn oldest(&self) -> LogPosition {
+        self.index.front().map_or(self.open.position(), |segment| segment.from)
+    }
+
     /// Durable batches whose received times touch the closed range, oldest first.
     #[must_use]
     pub fn spans(&self, from: TimestampNs, to: TimestampNs) -> Vec<Span> {

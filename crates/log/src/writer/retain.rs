@@ -4,7 +4,8 @@
 //! whole segments. A segment is removed only when everything that the newest segment's prologue speaks
 //! of is durable, because until then the older definitions and dedupe state may still be needed, and
 //! when the newest segment's header says that all before the next oldest one was durable, because
-//! recovery knows by that alone that the start is missing on purpose (`judge`).
+//! recovery knows by that alone that the start is missing on purpose (`judge`). And a segment is kept
+//! while its owner says that it still needs something in it ([`Writer::hold`]).
 
 use super::Writer;
 use super::live::{Entry, Op};
@@ -87,6 +88,9 @@ impl Writer {
         }
         let start_is_known = self.index.get(1).is_some_and(|next| next.from <= current.durable);
         if !start_is_known {
+            return false;
+        }
+        if self.settings.hold.is_some_and(|hold| self.index.get(1).is_some_and(|next| next.from > hold)) {
             return false;
         }
         let age_ns = self.running_now_ns().saturating_sub(oldest.ended_ns);
