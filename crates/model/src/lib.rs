@@ -1,14 +1,18 @@
 //! The nouns of Millstream: what every other crate talks about, and nothing that does anything.
 //!
 //! Purpose: one meaning for each word (tag, source, sample, quality, gap, position), with newtypes
-//! for what can be swapped by mistake, and the limits of the whole product as named constants.
+//! for what can be swapped by mistake, and the limits of the whole product as named constants. Two
+//! seams stand here because both of their sides must know them: [`Intake`], through which a source
+//! says what it read, and [`device`], through which it is told what to read, write or call.
 //!
 //! Invariants
-//! - M1: no I/O, no clock, no randomness, no allocation beyond what a value itself owns.
+//! - M1: no I/O, no clock, no randomness, no allocation beyond what a value or a
+//!   bounded queue itself owns.
 //! - M2: a [`TagPath`] that exists is valid; nobody checks it again.
 //!
 //! It deliberately does not say how anything is stored or sent: that is `frame` and `docs/format.md`.
 
+pub mod device;
 mod gap;
 mod glob;
 mod id;
