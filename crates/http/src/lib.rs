@@ -16,6 +16,7 @@
 
 mod assets;
 mod backend;
+mod business;
 mod counters;
 mod encode;
 mod guard;
@@ -39,6 +40,14 @@ mod tags;
 pub use backend::{
     BUCKETS_NS, Backend, CoreInfo, Cursor, GapInfo, IngestError, IngestSample, Latest, LogInfo, QueryError, RollupRow,
     RollupsAnswer, RollupsQuery, Sample, SamplesAnswer, SamplesQuery, SourceInfo, StageInfo, TagMeta, Word,
+};
+pub use business::{
+    Actor, Alarm, AlarmAction, AlarmLine, AlarmState, AlarmSummary, AlarmsQuery, Attempt, AuditLine, Batch, Breaker,
+    DeadFilter, DeadLetter, DeadLettersQuery, DeadState, DeliveriesQuery, Delivery, DeliveryState, Event, EventsFrom,
+    EventsGap, EventsPage, EventsQuery, Flow, FlowAnswer, FlowDetail, FlowError, FlowMeasure, FlowState, Flows,
+    JournalMeasure, LastError, LatencyBucket, LinesQuery, Measures, Message, MessageKind, NewEvent, NewRecords, Noun,
+    Page, Pattern, Period, Priority, Published, Record, RecordsQuery, Refusal, Reply, RequestCall, RequestFailure, Run,
+    RunBatch, RunCause, SentRequest, ShelveKind, Shelved, Step, Trace, Written, WrongPlace,
 };
 pub use limits::Limits;
 pub use router::{Service, router};

@@ -36,6 +36,12 @@ pub const STREAM_TAGS_MAX: usize = 10_000;
 pub const GLOBS_MAX: usize = 16;
 /// Bytes of one glob or search text: twice the longest path.
 pub const GLOB_BYTES_MAX: usize = 2 * model::limits::PATH_BYTES_MAX;
+/// Bytes of a page of the flows' journal in memory; one row that is longer comes alone.
+pub const PAGE_BYTES_MAX: usize = 4 << 20;
+/// Deliveries that the answer about one flow shows.
+pub const DELIVERIES_SHOWN_MAX: usize = 100;
+/// Runs that the answer about a batch shows.
+pub const RUNS_SHOWN_MAX: usize = 50;
 /// Times in a second that a stream says what changed.
 pub const STREAM_HZ: u32 = 4;
 
