@@ -72,10 +72,15 @@ pub struct Rule {
     pub severity: u16,
     /// Event that is published when it becomes active.
     pub event: Option<String>,
-    /// Text of the event; a CEL expression.
+    /// Text of the event: CEL over `rule`, `tag`, `value`, `quality`, `unit`, `time`, `limit` and
+    /// `severity`.
     pub message: Option<String>,
     /// Does it stay active until an operator acknowledges it? Default false.
     pub latch: bool,
+    /// Must an operator confirm what was done, after it was acknowledged? Default false.
+    pub confirm: bool,
+    /// While it stays active, it counts as new again after this long; `None`: never.
+    pub re_alarm: Option<Duration>,
 }
 
 /// When a rule is active.

@@ -12,12 +12,13 @@
 //! 3. Every default and limit stands once, in the table.
 //!
 //! What it does not do: no file, socket, clock or environment is touched. Secrets stay references
-//! ([`Secret`]); expressions stay text (only their quotes and brackets are checked); time zones are
-//! checked for their form, not looked up.
+//! ([`Secret`]); expressions are compiled, to see that they can be and name nothing that is not there,
+//! and stay text; time zones are checked for their form, not looked up.
 
 #![forbid(unsafe_code)]
 
 mod analysis;
+mod batch;
 mod flow;
 mod inactive;
 mod modbus;
@@ -29,29 +30,35 @@ mod quantity;
 mod read;
 mod reference;
 mod register;
+mod request;
 mod schema;
 mod secret;
 mod server;
 mod source;
 mod table;
 mod target;
+mod web;
 
 pub use analysis::{Aggregate, Condition, Rollup, Rule};
-pub use flow::{
-    Batch, BatchAt, BatchFormat, BatchRollup, Breaker, Day, DeviceWrite, Forward, Record, Request, RequestAction,
-    Retry, Role, Shift, StartAt, Subscriber, Sync, SyncOn, TimeOfDay,
+pub use batch::{
+    Batch, BatchAt, BatchFormat, BatchRollup, Compress, Date, Day, Record, Shift, ShiftException, TimeOfDay,
 };
+pub use flow::{Breaker, Forward, Ours, Probe, Reconcile, Repair, Retry, StartAt, Subscriber, Sync, SyncOn};
 pub use modbus::{ModbusAddress, ModbusSource, ModbusTag, ModbusUnit, RegisterType, WordOrder};
 pub use node::{NamespaceRef, NodeIdentifier, NodeRef};
 pub use opcua::{OpcuaBrowse, OpcuaSecurity, OpcuaSource, OpcuaTag, OpcuaUser, SecurityMode};
 pub use problem::{Invalid, Problem, render};
 pub use reference::reference;
 pub use register::{Area, RegisterAddress};
+pub use request::{DeviceRead, DeviceWrite, Interlock, MethodCall, Request, RequestAction, Revert, Role, WriteRate};
 pub use schema::schema;
 pub use secret::Secret;
-pub use server::{Cores, LogSettings, Server};
+pub use server::{Cores, JournalSettings, LogSettings, Server};
 pub use source::{NativeSource, Source, SourceKind};
-pub use target::Target;
+pub use target::{
+    ClientCertificate, Conflict, Hmac, HttpAuth, HttpTarget, MqttTarget, NatsTarget, OAuth2, S3Target, Target,
+    TargetKind,
+};
 
 /// Longest configuration file that is read, in bytes.
 pub const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;

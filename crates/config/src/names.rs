@@ -1,18 +1,15 @@
-//! Checks of texts: names, paths, globs, expressions, addresses.
+//! Checks of texts: names, paths, globs, fields, addresses.
 //!
 //! Paths follow the MQTT and Sparkplug rule, so that every tag can be forwarded as it is called.
 
 use std::net::SocketAddr;
 
-use crate::modbus::split_host_port;
 use crate::problem::Invalid;
 
 /// Longest name, in characters.
 const NAME_CHARS_MAX: usize = 64;
 /// Longest path of a tag, in bytes; the same as the data model's.
 pub(crate) const PATH_BYTES_MAX: usize = 512;
-/// Longest expression, in bytes.
-const EXPRESSION_BYTES_MAX: usize = 4096;
 /// Longest plain text, in bytes.
 const TEXT_BYTES_MAX: usize = 1024;
 /// Longest unit, in characters.
@@ -20,7 +17,7 @@ const UNIT_CHARS_MAX: usize = 32;
 /// Longest field name, in characters.
 const FIELD_CHARS_MAX: usize = 128;
 
-fn refuse(text: &str, what: &str, fix: &str) -> Result<(), Invalid> {
+pub(crate) fn refuse(text: &str, what: &str, fix: &str) -> Result<(), Invalid> {
     Err(Invalid::new(format!("{text:?} {what}"), fix))
 }
 
@@ -84,78 +81,6 @@ fn segments(text: &str, word: &str, forbidden: impl Fn(char) -> bool) -> Result<
     Ok(())
 }
 
-/// Non-empty, with quotes and brackets that close. Whether it is right CEL is not known here.
-pub(crate) fn check_expression(text: &str) -> Result<(), Invalid> {
-    if text.trim().is_empty() {
-        return refuse(
-            text,
-            "is an empty expression",
-            "write a CEL expression, or leave the key out where it is optional",
-        );
-    }
-    if text.len() > EXPRESSION_BYTES_MAX {
-        return refuse(text, &format!("is longer than {EXPRESSION_BYTES_MAX} bytes"), "write a shorter expression");
-    }
-    let mut open: Vec<char> = Vec::new();
-    let mut chars = text.chars().peekable();
-    let mut before = ' ';
-    while let Some(c) = chars.next() {
-        match c {
-            '\'' | '"' => {
-                let raw = matches!(before, 'r' | 'R');
-                if !skip_string(&mut chars, c, raw) {
-                    return refuse(
-                        text,
-                        &format!("has a {c} that is never closed"),
-                        &format!("close the string with {c}"),
-                    );
-                }
-            }
-            '/' if chars.peek() == Some(&'/') => while chars.next_if(|c| *c != '\n').is_some() {},
-            '(' => open.push(')'),
-            '[' => open.push(']'),
-            '{' => open.push('}'),
-            ')' | ']' | '}' if open.pop() != Some(c) => {
-                return refuse(text, &format!("has a {c} that closes nothing"), &format!("remove the {c} or open it"));
-            }
-            _ => {}
-        }
-        before = c;
-    }
-    match open.pop() {
-        Some(c) => refuse(text, &format!("lacks a {c}"), &format!("close the bracket with {c}")),
-        None => Ok(()),
-    }
-}
-
-/// Skips what follows an opening quote up to its closing one; false when there is none.
-fn skip_string(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, quote: char, raw: bool) -> bool {
-    let triple = if chars.next_if_eq(&quote).is_some() {
-        if chars.next_if_eq(&quote).is_none() {
-            return true;
-        }
-        true
-    } else {
-        false
-    };
-    let needed = if triple { 3 } else { 1 };
-    let mut run = 0;
-    while let Some(c) = chars.next() {
-        if c == '\\' && !raw {
-            chars.next();
-            run = 0;
-        } else if c == quote {
-            run += 1;
-            if run == needed {
-                return true;
-            }
-        } else {
-            run = 0;
-        }
-    }
-    false
-}
-
 pub(crate) fn socket(text: &str) -> Result<SocketAddr, Invalid> {
     text.parse().map_err(|_| {
         Invalid::new(
@@ -174,43 +99,6 @@ pub(crate) fn check_time_zone(text: &str) -> Result<(), Invalid> {
         return Ok(());
     }
     refuse(text, "is no IANA time zone", "write Area/City, for instance \"Europe/Amsterdam\", or \"UTC\"")
-}
-
-pub(crate) fn check_url(text: &str, schemes: &[&str]) -> Result<(), Invalid> {
-    let right = format!("write an absolute URL that begins with {}://", schemes.join(":// or "));
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return refuse(text, "is no absolute URL", &right);
-    };
-    if !schemes.contains(&scheme) {
-        return refuse(text, &format!("begins with {scheme}://"), &right);
-    }
-    if text.len() > 2048 || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return refuse(
-            text,
-            "is longer than 2048 bytes or holds white space",
-            "percent-encode what is special in a URL",
-        );
-    }
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    if authority.contains('@') {
-        let fix = "leave user and password out of the URL; write token = { env = \"NAME\" }";
-        // The text itself may hold a password: it is not repeated.
-        return Err(Invalid::new("the URL holds a user or a password", fix));
-    }
-    if split_host_port(authority).is_none() {
-        return refuse(text, "has no host, or a port that is not 1 to 65535", &right);
-    }
-    Ok(())
-}
-
-pub(crate) fn check_subject(text: &str) -> Result<(), Invalid> {
-    let wrong = |part: &str| {
-        part.is_empty() || part.chars().any(|c| matches!(c, '*' | '>') || c.is_whitespace() || c.is_control())
-    };
-    if text.len() > 255 || text.split('.').any(wrong) {
-        return refuse(text, "is no NATS subject to publish to", "write words parted by '.', without '*' and '>'");
-    }
-    Ok(())
 }
 
 pub(crate) fn check_file(text: &str) -> Result<(), Invalid> {
@@ -245,6 +133,45 @@ pub(crate) fn check_field(text: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
+/// Words that CEL keeps for itself, and what an interlock names already.
+const ALIASES_TAKEN: [&str; 23] = [
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+    "value",
+    "request",
+];
+
+pub(crate) fn check_alias(text: &str) -> Result<(), Invalid> {
+    let right = "write letters, digits and '_', not beginning with a digit, for instance \"oven_door\"";
+    let first = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if !first || text.len() > NAME_CHARS_MAX || text.chars().any(|c| !(c.is_ascii_alphanumeric() || c == '_')) {
+        return refuse(text, "is no name that an expression can use", right);
+    }
+    if ALIASES_TAKEN.contains(&text) {
+        return refuse(text, "has a meaning of its own in an expression", "write another alias");
+    }
+    Ok(())
+}
+
 pub(crate) fn check_unit(text: &str) -> Result<(), Invalid> {
     if text.is_empty() || text.chars().count() > UNIT_CHARS_MAX || text.chars().any(char::is_control) {
         return refuse(
@@ -269,24 +196,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn expressions_must_close_what_they_open() {
-        for right in [
-            "value == true",
-            "{'a': [1, 2], 'b': \"x)\"}",
-            r"'it\'s'",
-            "'''a 'quoted' word'''",
-            "r'\\'",
-            "'' + \"\"",
-            "a // don't\n + b",
-        ] {
-            assert_eq!(check_expression(right), Ok(()), "{right}");
-        }
-        for wrong in ["", "  ", "(a", "a)", "[a)", "'a", "{'a: 1}", "'''a''"] {
-            assert!(check_expression(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
     fn globs_and_paths() {
         for right in ["**", "a/*/b", "a/pr*s/**", "a/**/b"] {
             assert_eq!(check_glob(right), Ok(()), "{right}");
@@ -299,8 +208,12 @@ mod tests {
     }
 
     #[test]
-    fn a_password_in_a_url_is_not_repeated() {
-        let refused = check_url("http://user:hunter2@host/", &["http"]).err();
-        assert!(refused.is_some_and(|e| !e.to_string().contains("hunter2")));
+    fn aliases_are_names_that_an_expression_can_use() {
+        for right in ["door", "_x", "oven_2"] {
+            assert_eq!(check_alias(right), Ok(()), "{right}");
+        }
+        for wrong in ["", "2x", "a-b", "a.b", "in", "value", "é"] {
+            assert!(check_alias(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -80,7 +80,7 @@ fn excerpt(out: &mut String, line: u32, column: u32, content: &str) {
 }
 
 /// Words after which a quoted text of a line may be a secret.
-const SECRET_WORDS: [&str; 4] = ["token", "password", "default", "secret"];
+const SECRET_WORDS: [&str; 6] = ["token", "password", "default", "secret", "_key", "headers"];
 
 /// The characters of a line, with `*` for each of a quoted text that may be a secret: what is shown
 /// may end in a log.
@@ -111,6 +111,11 @@ impl<'t> Lines<'t> {
     pub(crate) fn new(text: &'t str) -> Self {
         let after = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(index, _)| index + 1);
         Self { text, starts: std::iter::once(0).chain(after).collect() }
+    }
+
+    /// The whole text.
+    pub(crate) fn text(&self) -> &'t str {
+        self.text
     }
 
     /// Line and column of a byte offset, both from 1; the column counts characters.

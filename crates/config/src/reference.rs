@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::quantity::{show_duration, show_size};
-use crate::read::one_of;
+use crate::read::{EXPRESSION_BYTES_MAX, one_of};
 use crate::table::{By, FILE, Key, Kind, Need, Preset, Section};
 use crate::{FILE_BYTES_MAX, SOURCES_MAX, TAGS_MAX};
 
@@ -18,25 +18,32 @@ pub fn reference() -> String {
         section(&mut out, "##", top);
         // Sections below, those first that stand first; what several sections share comes last.
         pending.extend(top.all_keys().filter_map(|key| below(&key.kind)).rev_order());
-        while let Some(next) = pending.pop() {
-            if users(next) > 1 {
-                if !later.iter().any(|known| std::ptr::eq(*known, next)) {
-                    later.push(next);
-                }
-            } else {
-                section(&mut out, "###", next);
-            }
-            pending.extend(next.all_keys().filter_map(|key| below(&key.kind)).rev_order());
-        }
+        drain(&mut out, &mut pending, &mut later);
     }
     out.push_str("## Tables that several sections share\n\n");
-    for shared in later {
+    let mut index = 0;
+    while let Some(shared) = later.get(index).copied() {
+        index += 1;
         section(&mut out, "###", shared);
+        pending.extend(shared.all_keys().filter_map(|key| below(&key.kind)).rev_order());
+        drain(&mut out, &mut pending, &mut later);
     }
     while out.ends_with("\n\n") {
         out.pop();
     }
     out
+}
+
+/// Writes the pending sections and those below them, but for shared ones, which are put off.
+fn drain(out: &mut String, pending: &mut Vec<&'static Section>, later: &mut Vec<&'static Section>) {
+    while let Some(next) = pending.pop() {
+        if users(next) == 1 {
+            section(out, "###", next);
+            pending.extend(next.all_keys().filter_map(|key| below(&key.kind)).rev_order());
+        } else if !later.iter().any(|known| std::ptr::eq(*known, next)) {
+            later.push(next);
+        }
+    }
 }
 
 /// The last first, for a stack.
@@ -148,6 +155,7 @@ fn shown(preset: Preset) -> String {
 fn word(kind: &Kind) -> String {
     match kind {
         Kind::Text(form) => form.word().to_owned(),
+        Kind::Expression { .. } => "CEL expression".to_owned(),
         Kind::Choice(_) => "word".to_owned(),
         Kind::Whole { .. } => "integer".to_owned(),
         Kind::Number { .. } => "number".to_owned(),
@@ -157,7 +165,7 @@ fn word(kind: &Kind) -> String {
         Kind::Range => "`[low, high]`".to_owned(),
         Kind::List { of, .. } => format!("list of {}s", word(of)),
         Kind::StartAt => "word or integer".to_owned(),
-        Kind::Units => "table of texts".to_owned(),
+        Kind::Units | Kind::Texts { .. } => "table of texts".to_owned(),
         Kind::Json => "table".to_owned(),
         Kind::Table(section) => format!("table `{}`", section.title),
         Kind::Tables { .. } => "list of tables".to_owned(),
@@ -167,6 +175,9 @@ fn word(kind: &Kind) -> String {
 fn limits(kind: &Kind) -> String {
     match kind {
         Kind::Text(form) => form.limits().to_owned(),
+        Kind::Expression { over, .. } => {
+            format!("over {}; at most {EXPRESSION_BYTES_MAX} bytes", words(over.iter().copied()))
+        }
         Kind::Choice(options) => words(options.iter().copied()),
         Kind::Whole { min, max } => format!("{min} to {max}"),
         Kind::Number { min, .. } if *min == 0.0 => "0 or more".to_owned(),
@@ -179,6 +190,10 @@ fn limits(kind: &Kind) -> String {
         Kind::List { min, max, .. } => format!("{min} to {max} entries, each once"),
         Kind::StartAt => one_of(&["now", "earliest"]) + ", or an offset from 0",
         Kind::Units => "1 to 255 units, names once each".to_owned(),
+        Kind::Texts { names, of, max } => {
+            let limits = [names, of].map(|form| format!("{}: {}", form.word(), form.limits()));
+            format!("1 to {max}; {}", limits.join("; "))
+        }
         Kind::Tables { max, .. } => format!("at most {max}"),
         Kind::Number { .. } | Kind::Switch | Kind::Json | Kind::Table(_) => String::new(),
     }

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::quantity::{show_duration, show_size};
+use crate::read::EXPRESSION_BYTES_MAX;
 use crate::table::{By, FILE, Key, Kind, Need, Preset, Section, Variant};
 
 /// A duration: numbers, each with a unit.
@@ -125,11 +126,12 @@ fn default(preset: Preset) -> Value {
     }
 }
 
-/// Limits that JSON Schema cannot check.
+/// What JSON Schema cannot check.
 fn limits_in_words(kind: &Kind) -> Option<String> {
     match kind {
         Kind::Duration { min, max } => Some(format!("{} to {}", show_duration(*min), show_duration(*max))),
         Kind::Size { min, max } => Some(format!("{} to {}", show_size(*min), show_size(*max))),
+        Kind::Expression { over, .. } => Some(format!("over {}", over.join(", "))),
         _ => None,
     }
 }
@@ -140,6 +142,9 @@ fn kind(of: &Kind, defs: &mut Map<String, Value>) -> Value {
             Some(pattern) => json!({ "type": "string", "pattern": pattern, "examples": [form.sample()] }),
             None => json!({ "type": "string", "minLength": 1, "examples": [form.sample()] }),
         },
+        Kind::Expression { sample, .. } => {
+            json!({ "type": "string", "minLength": 1, "maxLength": EXPRESSION_BYTES_MAX, "examples": [sample] })
+        }
         Kind::Choice(words) => json!({ "type": "string", "enum": words }),
         Kind::Whole { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Number { min, .. } if *min == 0.0 => json!({ "type": "number", "minimum": 0 }),
@@ -158,6 +163,13 @@ fn kind(of: &Kind, defs: &mut Map<String, Value>) -> Value {
             "minProperties": 1,
             "propertyNames": { "pattern": "^([1-9][0-9]?|1[0-9][0-9]|2[0-4][0-9]|25[0-5])$" },
             "additionalProperties": { "type": "string", "pattern": r"^[^/+#*\s]+$" },
+        }),
+        Kind::Texts { names, of, max } => json!({
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": max,
+            "propertyNames": { "pattern": names.pattern().unwrap_or(".") },
+            "additionalProperties": { "type": "string", "pattern": of.pattern().unwrap_or(".") },
         }),
         Kind::Json => json!({ "type": "object" }),
         Kind::Table(section) => reference(section, defs),

@@ -17,6 +17,8 @@ pub struct Server {
     pub time_zone: String,
     /// How the telemetry log is kept.
     pub log: LogSettings,
+    /// How the journal of the flows is kept.
+    pub journal: JournalSettings,
     /// `insecure_off_loopback`: the addresses may leave loopback though nothing protects them.
     pub insecure: bool,
 }
@@ -32,6 +34,22 @@ pub struct LogSettings {
     pub keep: Duration,
     /// Size of the whole log at which its oldest closed segments go. Default 20 GiB.
     pub keep_bytes: u64,
+}
+
+/// `[server] journal`: retention of the journal, where messages, deliveries, alarms and the audit
+/// trail stand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JournalSettings {
+    /// Age at which closed segments may go, once every flow is past them. Default 30 days.
+    pub keep: Duration,
+    /// Size of the journal at which its oldest closed segments go, once every flow is past them.
+    /// Default 4 GiB; at least two segments.
+    pub keep_bytes: u64,
+    /// Size at which a segment is closed and the next begins. Default 16 MiB.
+    pub segment_bytes: u64,
+    /// What may wait in the journal for flows that are behind (a target that cannot be reached)
+    /// before new messages are refused. Default 4 GiB; at least two segments.
+    pub backlog_bytes: u64,
 }
 
 /// `[cores]`: how many shards run.

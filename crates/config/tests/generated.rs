@@ -77,6 +77,9 @@ fn a_wrong_file_does_not_fit_the_schema() {
     wrong["source"][0]["node"] = "i=1".into();
     assert!(misfit(&schema, &schema, &wrong, "plant").is_some());
     let mut wrong = plant();
+    wrong["request"][0]["read"] = serde_json::json!({ "source": "oven", "tags": ["zone1"] });
+    assert!(misfit(&schema, &schema, &wrong, "plant").is_some());
+    let mut wrong = plant();
     wrong["subscriber"][0]["to"] = serde_json::json!({ "http": "http://a", "folder": "b" });
     assert!(misfit(&schema, &schema, &wrong, "plant").is_some());
 }
@@ -113,7 +116,9 @@ fn the_reference_has_every_key_of_the_schema() {
     for title in ["## `[server]`", "## `[[source]]`", "### `[[source.tag]]` (modbus)", "### `to`", "### `secret`"] {
         assert!(reference.contains(&format!("\n{title}\n")), "{title}");
     }
-    assert_eq!(reference.matches("### `secret`").count(), 1);
+    for once in ["secret", "basic", "oauth2", "hmac", "retry", "breaker", "to", "interlock", "reconcile"] {
+        assert_eq!(reference.matches(&format!("\n### `{once}`\n")).count(), 1, "{once}");
+    }
 }
 
 #[test]
@@ -128,18 +133,22 @@ fn the_starter_file_loads_as_it_is_and_with_its_examples() {
         .collect();
     let full = config::parse(&all).unwrap_or_else(|p| panic!("{}", config::render(&p, "init", &all)));
     assert_eq!((full.sources.len(), full.cores.count), (3, Some(2)));
+    assert_eq!((full.rules.len(), full.subscribers.len(), full.records.len(), full.syncs.len()), (1, 1, 1, 1));
+    assert_eq!(full.inactive().len(), 0);
 }
 
 #[test]
 fn what_is_not_active_is_said() {
     let plant = config::parse(include_str!("plant.toml")).expect("the reference configuration loads");
     let inactive = plant.inactive();
-    assert!(inactive.contains(
-        &"[[subscriber]] cmms-ticket is checked but not active: events come with a later release".to_owned()
-    ));
-    assert!(inactive.iter().any(|sentence| sentence.starts_with("[[rollup]] minute ")));
-    assert!(!inactive.iter().any(|sentence| sentence.starts_with("[[rollup]] second ")));
-    assert_eq!(inactive.len(), 1 + 3 + 3 + 2 + 4 + 2 + 3 + 1);
+    assert_eq!(inactive, Vec::<String>::new(), "everything in the reference configuration acts");
+    let later = config::parse(
+        "[[record]]\nname = \"r\"\nid = \"i\"\n[[batch]]\nname = \"b\"\nat = \"manual\"\nrecords = [\"r\"]\nformat = \"parquet\"\nto = { folder = \"out\" }\n[[forward]]\nname = \"up\"\nto = { nats = \"nats://h:4222\", subject = \"s\" }\n",
+    )
+    .expect("what comes later is checked");
+    let [parquet, forward] = &later.inactive()[..] else { panic!("{:?}", later.inactive()) };
+    assert!(parquet.starts_with("[[batch]] b is checked but not active: parquet comes with the archive;"));
+    assert!(forward.starts_with("[[forward]] up is checked but not active: "));
 }
 
 #[test]

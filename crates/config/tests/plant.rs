@@ -5,8 +5,8 @@ use std::time::Duration;
 use millstream_config as config;
 
 use config::{
-    Aggregate, Area, BatchAt, Condition, NamespaceRef, NodeIdentifier, RegisterType, RequestAction, Secret,
-    SecurityMode, SourceKind, StartAt, SyncOn, Target, WordOrder,
+    Aggregate, Area, BatchAt, Compress, Condition, Conflict, HttpAuth, NamespaceRef, NodeIdentifier, RegisterType,
+    RequestAction, Secret, SecurityMode, SourceKind, StartAt, SyncOn, TargetKind, WordOrder,
 };
 
 const PLANT: &str = include_str!("plant.toml");
@@ -26,6 +26,9 @@ fn server_and_cores() {
     assert_eq!(plant.server.log.segment_bytes, 64 << 20);
     assert_eq!(plant.server.log.keep, Duration::from_secs(7 * 86_400));
     assert_eq!(plant.server.log.keep_bytes, 20 << 30);
+    let journal = &plant.server.journal;
+    assert_eq!((journal.keep, journal.keep_bytes), (Duration::from_secs(30 * 86_400), 4 << 30));
+    assert_eq!((journal.segment_bytes, journal.backlog_bytes), (16 << 20, 4 << 30));
     assert!(!plant.server.insecure);
     assert_eq!(plant.cores.count, Some(2));
 }
@@ -81,21 +84,35 @@ fn rollups_and_rules() {
     assert_eq!(plant.rules[1].condition, Condition::Expression { when: "value == true".into() });
     assert_eq!(plant.rules[2].condition, Condition::Stale { after: Duration::from_secs(5) });
     assert_eq!(plant.rules[2].severity, 500);
+    assert_eq!((plant.rules[0].re_alarm, plant.rules[0].confirm), (None, false));
 }
 
 #[test]
 fn the_business_side() {
     let plant = plant();
-    let Target::Http { url, method, token } = &plant.subscribers[0].to else { panic!() };
-    assert_eq!((url.as_str(), method.as_str()), ("http://127.0.0.1:9104/tickets", "POST"));
-    assert_eq!(token, &Some(Secret::Env { name: "CMMS_TOKEN".into(), default: Some("demo".into()) }));
+    let TargetKind::Http(http) = &plant.subscribers[0].to.kind else { panic!() };
+    assert_eq!((http.url.as_str(), http.method.as_str()), ("http://127.0.0.1:9104/tickets", "POST"));
+    let token = Secret::Env { name: "CMMS_TOKEN".into(), default: Some("demo".into()) };
+    assert_eq!(http.auth, HttpAuth::Bearer(token));
+    assert_eq!((http.conflict, &http.success, http.headers.len()), (Conflict::Reject, &None, 0));
     assert!(!format!("{plant:?}").contains("demo\""), "a secret's default is printed");
     assert_eq!((plant.subscribers[0].from, plant.subscribers[0].retry.attempts), (StartAt::Now, 12));
+    let first = &plant.subscribers[0];
+    assert_eq!((first.key.as_str(), first.drain_rate, first.window), ("event.source", 1_000, 4_096));
+    assert_eq!((first.to.concurrency, first.breaker.failures), (8, 5));
+    assert_eq!(first.breaker.open_max, Duration::from_secs(300));
     let RequestAction::Write(write) = &plant.requests[1].action else { panic!() };
+    assert_eq!(
+        (&write.step, &write.interlock, &write.rate, write.expect, write.tolerance),
+        (&None, &None, &None, false, 0.0)
+    );
     assert_eq!((write.range, write.read_back), (Some([20.0, 240.0]), Some(Duration::from_secs(1))));
     assert_eq!(plant.records[0].schema.as_ref().map(|s| s["required"][2].clone()), Some("quantity".into()));
     assert_eq!(plant.syncs[1].on, SyncOn::Tag("riverside/paint/line1/oven/state".into()));
-    assert!(plant.syncs[1].coalesce);
+    assert!(plant.syncs[1].coalesce && plant.syncs[1].probe.is_none() && plant.syncs[1].reconcile.is_none());
+    assert_eq!((&plant.records[0].key, &plant.records[0].time), (&None, &None));
+    assert_eq!((plant.batches[0].correct, plant.batches[0].compress), (Duration::from_secs(86_400), Compress::None));
+    assert!(plant.batches[0].totals.is_empty() && plant.shifts[0].except.is_empty());
     assert_eq!((plant.shifts.len(), plant.shifts[2].end.hour), (3, 6));
     assert_eq!((plant.batches[0].at.clone(), plant.batches[0].records.len()), (BatchAt::ShiftEnd, 3));
 }

@@ -221,7 +221,7 @@ to = { folder = "x" }
         text,
         &[
             ("5:8 subscriber[0].from", "below 0"),
-            ("6:8 subscriber[0].body", "closes nothing"),
+            ("6:17 subscriber[0].body", "missing ')'"),
             ("7:15 subscriber[0].to.http", "http:// or https://"),
             ("7:26 subscriber[0].to.nats", "only one of them may"),
             ("8:19 subscriber[0].retry.first", "longer than max"),

@@ -57,8 +57,10 @@ fn rule(row: &Row<'_>, names: &mut Names) -> Rule {
         off_delay: row.duration("off_delay"),
         severity: row.whole("severity").unwrap_or_default(),
         event: row.text("event"),
-        message: row.text("message"),
+        message: row.expression("message"),
         latch: row.switch("latch"),
+        confirm: row.switch("confirm"),
+        re_alarm: row.optional_duration("re_alarm"),
     }
 }
 
@@ -79,7 +81,7 @@ fn condition(row: &Row<'_>, kind: &str) -> Condition {
         }
         "bit" => Condition::Bit { bit: row.whole("bit").unwrap_or_default(), state: row.switch("state") },
         "stale" => Condition::Stale { after: row.optional_duration("after").unwrap_or(Duration::ZERO) },
-        "expression" => Condition::Expression { when: row.required_text("when") },
+        "expression" => Condition::Expression { when: row.expression("when").unwrap_or_default() },
         _ => Condition::Change,
     }
 }

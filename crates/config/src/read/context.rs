@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::ops::Range;
 
+use super::quoted;
 use crate::PROBLEMS_MAX;
 use crate::problem::{Lines, Problem};
 
@@ -33,6 +34,11 @@ impl<'d> Context<'d> {
     /// Line of a byte offset, from 1.
     pub(crate) fn line(&self, offset: usize) -> u32 {
         self.lines.place(offset).0
+    }
+
+    /// The offset in the file of a byte `at` of a text that stands as a string at `span`.
+    pub(crate) fn within(&self, span: &Range<usize>, text: &str, at: usize) -> usize {
+        quoted::offset(self.lines.text(), span, text, at)
     }
 
     /// How many problems there are.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::expression;
 use crate::problem::Invalid;
 use crate::quantity::{duration, show_duration, show_size, size};
 use crate::table::{Key, Kind, Need, Preset, Section};
@@ -67,6 +68,7 @@ fn mismatch(kind: &Kind, raw: Raw<'_>) -> Invalid {
 pub(crate) fn word(kind: &Kind) -> String {
     match kind {
         Kind::Text(form) => format!("a text ({})", form.word()),
+        Kind::Expression { .. } => "a text (CEL expression)".to_owned(),
         Kind::Choice(_) => "one of a few words".to_owned(),
         Kind::Whole { .. } => "an integer".to_owned(),
         Kind::Number { .. } => "a number".to_owned(),
@@ -77,6 +79,7 @@ pub(crate) fn word(kind: &Kind) -> String {
         Kind::List { .. } => "a list".to_owned(),
         Kind::StartAt => "\"now\", \"earliest\" or an offset".to_owned(),
         Kind::Units => "a table of unit ids and names".to_owned(),
+        Kind::Texts { names, of, .. } => format!("a table of {}s and {}s", names.word(), of.word()),
         Kind::Json => "a table".to_owned(),
         Kind::Table(_) => "a table".to_owned(),
         Kind::Tables { .. } => "a list of tables".to_owned(),
@@ -87,6 +90,7 @@ pub(crate) fn word(kind: &Kind) -> String {
 pub(crate) fn sample(kind: &Kind) -> String {
     match kind {
         Kind::Text(form) => format!("{:?}", form.sample()),
+        Kind::Expression { sample, .. } => format!("{sample:?}"),
         Kind::Choice(words) => one_of(words),
         Kind::Whole { min, max } => (*min).max(1).min(*max).to_string(),
         Kind::Number { .. } => "10.5".to_owned(),
@@ -100,6 +104,7 @@ pub(crate) fn sample(kind: &Kind) -> String {
         },
         Kind::StartAt => "\"now\", \"earliest\" or an offset such as 1000".to_owned(),
         Kind::Units => "{ 1 = \"meter1\", 2 = \"meter2\" }".to_owned(),
+        Kind::Texts { names, of, .. } => format!("{{ {} = {:?} }}", names.sample(), of.sample()),
         Kind::Json => "{ … }".to_owned(),
         Kind::Table(section) => table_sample(section),
         Kind::Tables { of, .. } => format!("{} entries", of.title),
@@ -239,6 +244,9 @@ pub(crate) fn not_a(kind: &Kind, value: &DeValue<'_>) -> Invalid {
 pub(crate) fn check(kind: &Kind, raw: Raw<'_>) -> Result<(), Invalid> {
     match kind {
         Kind::Text(_) => text(kind, raw).map(drop),
+        Kind::Expression { over, .. } => {
+            expression::check(unchecked_text(kind, raw)?, over).map_err(|fault| fault.invalid)
+        }
         Kind::Choice(_) => choice(kind, raw).map(drop),
         Kind::Whole { .. } => whole(kind, raw).map(drop),
         Kind::Number { .. } => number(kind, raw).map(drop),
@@ -246,9 +254,13 @@ pub(crate) fn check(kind: &Kind, raw: Raw<'_>) -> Result<(), Invalid> {
         Kind::Duration { .. } => span_of_time(kind, raw).map(drop),
         Kind::Size { .. } => bytes(kind, raw).map(drop),
         Kind::StartAt => start_at(kind, raw).map(drop),
-        Kind::Range | Kind::List { .. } | Kind::Units | Kind::Json | Kind::Table(_) | Kind::Tables { .. } => {
-            Err(mismatch(kind, raw))
-        }
+        Kind::Range
+        | Kind::List { .. }
+        | Kind::Units
+        | Kind::Texts { .. }
+        | Kind::Json
+        | Kind::Table(_)
+        | Kind::Tables { .. } => Err(mismatch(kind, raw)),
     }
 }
 

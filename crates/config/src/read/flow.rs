@@ -1,297 +1,174 @@
-//! Reads the business side: subscribers, requests, records, syncs, batches, shifts, forwards.
+//! Reads what delivers: subscribers, syncs and forwards.
 
-use std::collections::HashSet;
+use std::time::Duration;
 
-use toml::de::DeValue;
-
-use super::convert::nearest;
-use super::parts::{DELIVERY, Names, breaker, range, retry, target};
+use super::parts::{FlowNames, Names, breaker, record, retry};
 use super::row::Row;
-use super::source::SourceRead;
-use crate::flow::{
-    Batch, BatchAt, BatchFormat, BatchRollup, Day, DeviceWrite, Forward, Record, Request, RequestAction, Role, Shift,
-    StartAt, Subscriber, Sync, SyncOn, TimeOfDay,
-};
-use crate::{ModbusSource, RegisterType, SourceKind};
+use super::target::{Sender, is_unread, target};
+use crate::flow::{Forward, Ours, Probe, Reconcile, Repair, StartAt, Subscriber, Sync, SyncOn};
+use crate::quantity::show_duration;
+use crate::{Record, Target, TargetKind};
 
-pub(super) fn subscribers(root: &Row<'_>) -> Vec<Subscriber> {
-    let mut names = Names::default();
+pub(super) fn subscribers(root: &Row<'_>, names: &mut FlowNames) -> Vec<Subscriber> {
     let rows = root.tables("subscriber");
-    rows.iter()
-        .map(|row| Subscriber {
-            name: names.take(row),
-            event: row.required_text("event"),
-            from: row.start_at("from").unwrap_or(StartAt::Now),
-            when: row.text("when"),
-            to: target(row, DELIVERY),
-            body: row.text("body"),
-            retry: retry(row),
-            timeout: row.duration("timeout"),
-            expire: row.optional_duration("expire"),
-        })
-        .collect()
+    rows.iter().map(|row| subscriber(row, names)).collect()
 }
 
-const ROLES: [(&str, Role); 4] =
-    [("viewer", Role::Viewer), ("operator", Role::Operator), ("engineer", Role::Engineer), ("admin", Role::Admin)];
-
-pub(super) fn requests(root: &Row<'_>, sources: &[SourceRead]) -> Vec<Request> {
-    let mut names = Names::default();
-    let rows = root.tables("request");
-    rows.iter()
-        .map(|row| Request {
-            name: names.take(row),
-            action: match row.variant() {
-                Some("write") => RequestAction::Write(write(row, sources)),
-                _ => RequestAction::Call(target(row, &["http"])),
-            },
-            timeout: row.duration("timeout"),
-            max_in_flight: row.whole("max_in_flight").unwrap_or_default(),
-            breaker: breaker(row),
-            role: row.choice("role", &ROLES).unwrap_or(Role::Admin),
-            body: row.text("body"),
-            cache: row.optional_duration("cache"),
-        })
-        .collect()
-}
-
-fn write(request: &Row<'_>, sources: &[SourceRead]) -> DeviceWrite {
-    let Some(row) = request.table("write") else {
-        return DeviceWrite { source: String::new(), tag: String::new(), range: None, read_back: None };
-    };
-    for name in ["body", "cache"] {
-        if request.has(name) {
-            request.refuse_key(name, &format!("{name} has no meaning for a write"), "remove it");
-        }
-    }
-    let write = DeviceWrite {
-        source: row.required_text("source"),
-        tag: row.required_text("tag"),
-        range: range(&row, "range"),
-        read_back: row.optional_duration("read_back"),
-    };
-    if !write.source.is_empty() && !write.tag.is_empty() {
-        check_write(&row, &write, sources);
-    }
-    write
-}
-
-fn check_write(row: &Row<'_>, write: &DeviceWrite, sources: &[SourceRead]) {
-    let DeviceWrite { source: name, tag, .. } = write;
-    let names = || sources.iter().map(|read| read.source.name.as_str());
-    let Some(read) = sources.iter().find(|read| read.source.name == *name) else {
-        return not_there(row, "source", &format!("there is no source {name:?}"), nearest(name, names()), "[[source]]");
-    };
-    if !read.clean {
-        return; // what it has is not known before its own problems are solved
-    }
-    let tags: Vec<String> = match &read.source.kind {
-        SourceKind::Modbus(source) => modbus_tags(source).map(|(tag, _)| tag).collect(),
-        SourceKind::Opcua(source) => source.tags.iter().map(|tag| tag.name.clone()).collect(),
-        SourceKind::Native(_) => {
-            row.refuse(
-                "source",
-                &format!("{name:?} takes native frames, and cannot be written to"),
-                "name a modbus or opcua source",
-            );
-            return;
-        }
-    };
-    if !tags.contains(tag) {
-        let near = nearest(tag, tags.iter().map(String::as_str));
-        return not_there(row, "tag", &format!("source {name:?} has no tag {tag:?}"), near, "[[source.tag]]");
-    }
-    let mut needs_range = true;
-    if let SourceKind::Modbus(source) = &read.source.kind
-        && let Some((_, found)) = modbus_tags(source).find(|(path, _)| path == tag)
-    {
-        if !found.writable() {
-            let what = format!("{tag:?} is {}, which Modbus cannot write", found.at);
-            row.refuse("tag", &what, "name a tag in holding or coil");
-        }
-        needs_range = !matches!(found.kind, RegisterType::Bool | RegisterType::Text { .. });
-        if !needs_range && row.has("range") {
-            row.refuse_key("range", &format!("{tag:?} is no number"), "remove the range");
-        }
-    }
-    if needs_range && !row.has("range") {
-        row.refuse("range", "a write needs the range that it is allowed in", "add range = [low, high]");
-    }
-}
-
-/// The tags of a source relative to its path: `unit/tag`, or `tag` where the unit has no name.
-fn modbus_tags(source: &ModbusSource) -> impl Iterator<Item = (String, &crate::ModbusTag)> {
-    source.units.iter().flat_map(|unit| {
-        source.tags.iter().map(|tag| match &unit.name {
-            Some(name) => (format!("{name}/{}", tag.name), tag),
-            None => (tag.name.clone(), tag),
-        })
-    })
-}
-
-/// Reports a name that nothing has.
-fn not_there(row: &Row<'_>, key: &str, what: &str, near: Option<&str>, section: &str) {
-    let fix = match near {
-        Some(near) => format!("did you mean {near:?}?"),
-        None => format!("write the name of a {section} of this file"),
-    };
-    row.refuse(key, what, &fix);
-}
-
-pub(super) fn records(root: &Row<'_>) -> Vec<Record> {
-    let mut names = Names::default();
-    let rows = root.tables("record");
-    rows.iter()
-        .map(|row| Record { name: names.take(row), id: row.required_text("id"), schema: json(row, "schema") })
-        .collect()
-}
-
-fn json(row: &Row<'_>, name: &str) -> Option<serde_json::Value> {
-    let (key, value) = row.value(name)?;
-    if !value.get_ref().is_table() {
-        row.refuse_type(key, value);
-        return None;
-    }
-    let json = to_json(value.get_ref());
-    if json.is_none() {
-        row.refuse(
-            name,
-            &format!("{name}: a number in it is infinite, none, or beyond 64 bits"),
-            "write finite numbers",
-        );
-    }
-    json
-}
-
-/// TOML as JSON; `None` where a number has no JSON. Depth is bounded by the TOML parser.
-fn to_json(value: &DeValue<'_>) -> Option<serde_json::Value> {
-    Some(match value {
-        DeValue::String(text) => text.as_ref().into(),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok()?.into(),
-        DeValue::Float(number) => serde_json::Number::from_f64(number.as_str().parse().ok()?)?.into(),
-        DeValue::Boolean(value) => (*value).into(),
-        DeValue::Datetime(time) => time.to_string().into(),
-        DeValue::Array(array) => {
-            serde_json::Value::Array(array.iter().map(|entry| to_json(entry.get_ref())).collect::<Option<_>>()?)
-        }
-        DeValue::Table(table) => {
-            let entries = table.iter().map(|(key, entry)| Some((key.get_ref().to_string(), to_json(entry.get_ref())?)));
-            serde_json::Value::Object(entries.collect::<Option<_>>()?)
-        }
-    })
-}
-
-pub(super) fn syncs(root: &Row<'_>, records: &[Record]) -> Vec<Sync> {
-    let mut names = Names::default();
-    let rows = root.tables("sync");
-    rows.iter()
-        .map(|row| Sync {
-            name: names.take(row),
-            on: on(row, records),
-            key: row.text("key"),
-            coalesce: row.switch("coalesce"),
-            when: row.text("when"),
-            to: target(row, DELIVERY),
-            body: row.text("body"),
-            retry: retry(row),
-            timeout: row.duration("timeout"),
-            expire: row.optional_duration("expire"),
-        })
-        .collect()
-}
-
-fn on(sync: &Row<'_>, records: &[Record]) -> SyncOn {
-    let Some(row) = sync.table("on") else { return SyncOn::Tag(String::new()) };
-    let name = match row.variant() {
-        Some("record") => row.required_text("record"),
-        Some(_) => return SyncOn::Tag(row.required_text("tag")),
-        None => return SyncOn::Tag(String::new()),
-    };
-    let known = || records.iter().map(|record| record.name.as_str());
-    if !name.is_empty() && !known().any(|record| record == name) {
-        not_there(&row, "record", &format!("there is no record {name:?}"), nearest(&name, known()), "[[record]]");
-    }
-    SyncOn::Record(name)
-}
-
-const FORMATS: [(&str, BatchFormat); 3] =
-    [("csv", BatchFormat::Csv), ("json", BatchFormat::Json), ("parquet", BatchFormat::Parquet)];
-
-pub(super) fn batches(root: &Row<'_>, records: &[Record], shifts: &[Shift]) -> Vec<Batch> {
-    let mut names = Names::default();
-    let rows = root.tables("batch");
-    rows.iter().map(|row| batch(row, &mut names, records, shifts)).collect()
-}
-
-fn batch(row: &Row<'_>, names: &mut Names, records: &[Record], shifts: &[Shift]) -> Batch {
-    let at = row.parsed("at", str::parse::<BatchAt>);
-    if at == Some(BatchAt::ShiftEnd) && shifts.is_empty() {
-        row.refuse("at", "there is no shift that could end", "add a [[shift]], or write a cron expression");
-    }
-    let known: HashSet<&str> = records.iter().map(|record| record.name.as_str()).collect();
-    let mut taken = Vec::new();
-    for (index, (name, at)) in row.list("records").into_iter().enumerate() {
-        if !known.contains(name.as_str()) {
-            let fix = match nearest(&name, records.iter().map(|record| record.name.as_str())) {
-                Some(near) => format!("did you mean {near:?}?"),
-                None => "write the name of a [[record]] of this file".to_owned(),
-            };
-            let key = format!("{}[{index}]", row.path_of("records"));
-            row.cx.report(&at, &key, &format!("there is no record {name:?}"), &fix);
-        }
-        taken.push(name);
-    }
-    let rollups: Vec<BatchRollup> = row.tables("rollups").iter().filter_map(batch_rollup).collect();
-    if !row.has("records") && !row.has("rollups") {
-        row.refuse(
-            "records",
-            &format!("{} has nothing in it", row.title()),
-            "add records = [\"…\"] or rollups = [{ … }]",
-        );
-    }
-    Batch {
-        name: names.take(row),
-        at: at.unwrap_or(BatchAt::ShiftEnd),
-        delay: row.duration("delay"),
-        records: taken,
-        rollups,
-        group_by: row.list("group_by").into_iter().map(|(field, _)| field).collect(),
-        format: row.choice("format", &FORMATS).unwrap_or(BatchFormat::Csv),
-        to: target(row, DELIVERY),
+fn subscriber(row: &Row<'_>, names: &mut FlowNames) -> Subscriber {
+    let name = names.take(row, "[[subscriber]]");
+    let to = target(row, Sender::Delivery(None));
+    let timeout = row.duration("timeout");
+    Subscriber {
+        name,
+        event: row.required_text("event"),
+        from: row.start_at("from").unwrap_or(StartAt::Now),
+        when: row.expression("when"),
+        key: row.expression("key").unwrap_or_default(),
+        body: row.expression("body"),
         retry: retry(row),
-        timeout: row.duration("timeout"),
+        breaker: breaker(row),
+        timeout,
+        expire: expire(row, timeout),
+        drain_rate: row.whole("drain_rate").unwrap_or_default(),
+        window: window(row, &to),
+        to,
     }
 }
 
-fn batch_rollup(row: &Row<'_>) -> Option<BatchRollup> {
-    let match_ = row.text("match");
-    let aggregate = row.choice("aggregate", &crate::Aggregate::ALL);
-    Some(BatchRollup { match_: match_?, aggregate: aggregate? })
+/// `expire`, which leaves time for one try.
+fn expire(row: &Row<'_>, timeout: Duration) -> Option<Duration> {
+    let expire = row.optional_duration("expire")?;
+    if expire <= timeout {
+        let (is, least) = (show_duration(expire), show_duration(timeout));
+        let what =
+            format!("expire: after {is} the first try, which may take {least} (timeout), can be still under way");
+        row.refuse("expire", &what, &format!("write more than {least}, or a shorter timeout"));
+    }
+    Some(expire)
 }
 
-const DAYS: [(&str, Day); 7] = [
-    ("mon", Day::Mon),
-    ("tue", Day::Tue),
-    ("wed", Day::Wed),
-    ("thu", Day::Thu),
-    ("fri", Day::Fri),
-    ("sat", Day::Sat),
-    ("sun", Day::Sun),
-];
+/// `window`, which has room for all that may be under way.
+fn window(row: &Row<'_>, to: &Target) -> u32 {
+    let window = row.whole("window").unwrap_or_default();
+    if window != 0 && window < to.concurrency {
+        let what = format!("window: {window} is less than the concurrency of the target, {}", to.concurrency);
+        row.refuse("window", &what, &format!("write {} or more, or a lower concurrency", to.concurrency));
+    }
+    window
+}
 
-pub(super) fn shifts(root: &Row<'_>) -> Vec<Shift> {
-    const MIDNIGHT: TimeOfDay = TimeOfDay { hour: 0, minute: 0 };
-    let mut names = Names::default();
-    let rows = root.tables("shift");
-    let day = |word: &str| DAYS.iter().find(|(known, _)| *known == word).map(|(_, day)| *day);
-    rows.iter()
-        .map(|row| Shift {
-            name: names.take(row),
-            start: row.parsed("start", str::parse).unwrap_or(MIDNIGHT),
-            end: row.parsed("end", str::parse).unwrap_or(MIDNIGHT),
-            days: row.list("days").iter().filter_map(|(word, _)| day(word)).collect(),
-        })
-        .collect()
+pub(super) fn syncs(root: &Row<'_>, names: &mut FlowNames, records: &[Record]) -> Vec<Sync> {
+    let rows = root.tables("sync");
+    rows.iter().map(|row| sync(row, names, records)).collect()
+}
+
+/// What the expressions of a sync are over, by what sets it off.
+fn variables(on: &SyncOn) -> &'static [&'static str] {
+    match on {
+        SyncOn::Record(_) => &["record"],
+        SyncOn::Tag(_) => &["tag", "value", "quality", "time"],
+        SyncOn::Event(_) => &["event"],
+    }
+}
+
+/// The fields that its URLs may name, where they are known.
+fn fields(on: &SyncOn) -> Option<&'static [&'static str]> {
+    matches!(on, SyncOn::Tag(_)).then(|| variables(on))
+}
+
+fn sync(row: &Row<'_>, names: &mut FlowNames, records: &[Record]) -> Sync {
+    let name = names.take(row, "[[sync]]");
+    let read = on(row, records);
+    // Where `on` is wrong its own problem says so; nothing more is known of what may be named.
+    let expression = |name: &str| match &read {
+        Some(on) => row.expression_over(name, variables(on)),
+        None => row.expression(name),
+    };
+    let message_fields = read.as_ref().and_then(fields);
+    let to = target(row, Sender::Delivery(message_fields));
+    let timeout = row.duration("timeout");
+    let coalesce = row.switch("coalesce");
+    Sync {
+        name,
+        key: expression("key"),
+        coalesce,
+        when: expression("when"),
+        body: expression("body"),
+        retry: retry(row),
+        breaker: breaker(row),
+        timeout,
+        expire: expire(row, timeout),
+        drain_rate: row.whole("drain_rate").unwrap_or_default(),
+        window: window(row, &to),
+        probe: probe(row, &to, message_fields),
+        reconcile: reconcile(row, read.as_ref(), &to, coalesce),
+        on: read.unwrap_or(SyncOn::Tag(String::new())),
+        to,
+    }
+}
+
+fn on(sync: &Row<'_>, records: &[Record]) -> Option<SyncOn> {
+    let row = sync.table("on")?;
+    Some(match row.variant()? {
+        "record" => SyncOn::Record(record(&row, "record", records)),
+        "event" => SyncOn::Event(row.required_text("event")),
+        _ => SyncOn::Tag(row.required_text("tag")),
+    })
+}
+
+const PROBES: [(&str, &str); 3] = [("GET", "GET"), ("HEAD", "HEAD"), ("POST", "POST")];
+
+fn probe(sync: &Row<'_>, to: &Target, fields: Option<&[&str]>) -> Option<Probe> {
+    let row = sync.table("probe")?;
+    needs_http(sync, "probe", to);
+    Some(Probe {
+        url: row.template("http", fields).unwrap_or_default(),
+        method: row.choice("method", &PROBES).unwrap_or_default().to_owned(),
+        done: row.expression("done").unwrap_or_default(),
+    })
+}
+
+/// Reports a key that makes HTTP calls with the credentials of `to`, where that is no HTTP target.
+fn needs_http(sync: &Row<'_>, name: &str, to: &Target) {
+    if !is_unread(to) && !matches!(to.kind, TargetKind::Http(_)) {
+        let what = format!("{name} asks over HTTP, and the target is none");
+        sync.refuse_key(name, &what, "write a to with http, or remove it");
+    }
+}
+
+const REPAIRS: [(&str, Repair); 2] = [("report", Repair::Report), ("resend", Repair::Resend)];
+
+fn reconcile(sync: &Row<'_>, on: Option<&SyncOn>, to: &Target, coalesce: bool) -> Option<Reconcile> {
+    let row = sync.table("reconcile")?;
+    if on.is_some_and(|on| !matches!(on, SyncOn::Record(_))) {
+        let what = "reconcile compares records, and this sync is not set off by a record";
+        sync.refuse_key("reconcile", what, "write on = { record = \"…\" }, or remove it");
+    }
+    needs_http(sync, "reconcile", to);
+    let url = row.template("http", Some(&["key"])).unwrap_or_default();
+    if !url.is_empty() && !url.contains("{key}") {
+        let what = "http: the URL is the same for every key";
+        row.refuse("http", what, "put {key} where the key belongs");
+    }
+    let ours = match row.variant() {
+        Some("sum") => Ours::Sum(row.expression("sum").unwrap_or_default()),
+        Some(_) => Ours::Last(row.expression("last").unwrap_or_default()),
+        None => Ours::Last(String::new()),
+    };
+    if coalesce && matches!(ours, Ours::Sum(_)) {
+        let what =
+            "with coalesce only the newest record of a key goes out, so the sum over all of them is never theirs";
+        row.refuse_key("sum", what, "write last = \"…\", or coalesce = false");
+    }
+    Some(Reconcile {
+        every: row.duration("every"),
+        url,
+        theirs: row.expression("theirs").unwrap_or_default(),
+        ours,
+        tolerance: row.number("tolerance").unwrap_or_default(),
+        repair: row.choice("repair", &REPAIRS).unwrap_or(Repair::Report),
+        settle: row.duration("settle"),
+    })
 }
 
 pub(super) fn forwards(root: &Row<'_>) -> Vec<Forward> {
@@ -302,7 +179,7 @@ pub(super) fn forwards(root: &Row<'_>) -> Vec<Forward> {
             name: names.take(row),
             match_: row.required_text("match"),
             events: row.switch("events"),
-            to: target(row, &["nats", "mqtt"]),
+            to: target(row, Sender::Forward),
         })
         .collect()
 }

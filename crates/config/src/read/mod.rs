@@ -9,15 +9,20 @@
 //! is the table's.
 
 mod analysis;
+mod batch;
 mod context;
 mod convert;
+mod expression;
 mod flow;
 mod modbus;
 mod opcua;
 mod parts;
+mod quoted;
+mod request;
 mod row;
 mod server;
 mod source;
+mod target;
 mod tree;
 
 use toml::de::DeTable;
@@ -26,9 +31,11 @@ pub(crate) use context::Context;
 pub(crate) use convert::one_of;
 #[cfg(test)]
 pub(crate) use convert::{Raw, check};
+pub(crate) use expression::EXPRESSION_BYTES_MAX;
 
 use crate::problem::Problem;
 use crate::{Config, FILE_BYTES_MAX, table};
+use parts::FlowNames;
 use row::Row;
 
 /// Reads a whole file.
@@ -56,21 +63,24 @@ pub(crate) fn file(text: &str) -> Result<Config, Vec<Problem>> {
 fn config(root: &Row<'_>) -> Config {
     let server = root.with_table("server", server::server);
     let cores = root.with_table("cores", server::cores);
-    let sources = source::sources(root);
-    let records = flow::records(root);
-    let shifts = flow::shifts(root);
-    Config {
+    let mut names = FlowNames::default();
+    let sources = source::sources(root, &mut names);
+    let records = batch::records(root);
+    let shifts = batch::shifts(root);
+    let config = Config {
         server,
         cores,
         rollups: analysis::rollups(root),
         rules: analysis::rules(root),
-        subscribers: flow::subscribers(root),
-        requests: flow::requests(root, &sources),
-        syncs: flow::syncs(root, &records),
-        batches: flow::batches(root, &records, &shifts),
+        subscribers: flow::subscribers(root, &mut names),
+        requests: request::requests(root, &mut names, &sources),
+        syncs: flow::syncs(root, &mut names, &records),
+        batches: batch::batches(root, &mut names, &records, &shifts),
         forwards: flow::forwards(root),
         records,
         shifts,
-        sources: sources.into_iter().map(|read| read.source).collect(),
-    }
+        sources: sources.list.into_iter().map(|read| read.source).collect(),
+    };
+    names.check(root.cx);
+    config
 }

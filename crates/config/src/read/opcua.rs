@@ -71,9 +71,13 @@ fn user(row: &Row<'_>) -> Option<OpcuaUser> {
     Some(OpcuaUser { name: name?, password: password? })
 }
 
+/// Stands for a node that could not be read.
+pub(super) fn no_node() -> NodeRef {
+    NodeRef { namespace: NamespaceRef::Index(0), identifier: NodeIdentifier::Numeric(0) }
+}
+
 fn node(row: &Row<'_>) -> NodeRef {
-    let none = || NodeRef { namespace: NamespaceRef::Index(0), identifier: NodeIdentifier::Numeric(0) };
-    row.parsed("node", str::parse).unwrap_or_else(none)
+    row.parsed("node", str::parse).unwrap_or_else(no_node)
 }
 
 fn tag(row: &Row<'_>) -> OpcuaTag {

@@ -1,15 +1,21 @@
-//! Parts that several sections share: names, ranges, secrets, targets, retries.
+//! Parts that several sections share: names, ranges, secrets, retries, breakers, JSON.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::Context;
 use super::convert::{self, Raw};
 use super::row::Row;
 use crate::flow::{Breaker, Retry};
 use crate::table::Kind;
-use crate::{Secret, Target};
+use crate::{Record, Secret};
+
+/// Longest time that a circuit stays open, unless `open` is longer.
+const OPEN_MAX: Duration = Duration::from_secs(300);
 
 /// Names that must be unique within a section.
 #[derive(Default)]
@@ -32,6 +38,47 @@ impl Names {
             self.lines.insert(name.clone(), line);
         }
         name
+    }
+}
+
+/// Names that must be unique over several sections, because `/v1/flows/{name}` knows all of them.
+#[derive(Default)]
+pub(super) struct FlowNames {
+    taken: Vec<FlowName>,
+}
+
+struct FlowName {
+    name: String,
+    section: &'static str,
+    at: Range<usize>,
+    key: String,
+}
+
+impl FlowNames {
+    /// Reads `name`. Empty where it is wrong.
+    pub(super) fn take(&mut self, row: &Row<'_>, section: &'static str) -> String {
+        let name = row.required_text("name");
+        if !name.is_empty() {
+            let (at, key) = (row.span("name"), row.path_of("name"));
+            self.taken.push(FlowName { name: name.clone(), section, at, key });
+        }
+        name
+    }
+
+    /// Reports every name that stands in the file before: sections are not read in its order.
+    pub(super) fn check(mut self, cx: &Context<'_>) {
+        self.taken.sort_by_key(|taken| taken.at.start);
+        let mut first: HashMap<&str, &FlowName> = HashMap::new();
+        for taken in &self.taken {
+            let Some(before) = first.get(taken.name.as_str()) else {
+                first.insert(&taken.name, taken);
+                continue;
+            };
+            let line = cx.line(before.at.start);
+            let what = format!("the name {:?} is already taken in line {line}, by a {}", taken.name, before.section);
+            let fix = "give it another: the API calls sources, subscribers, requests, syncs and batches by name alone";
+            cx.report(&taken.at, &taken.key, &what, fix);
+        }
     }
 }
 
@@ -74,51 +121,6 @@ pub(super) fn secret(row: &Row<'_>, name: &str) -> Option<Secret> {
     }
 }
 
-/// What stands for a target, or a part of one, that could not be read.
-fn no_target() -> Target {
-    Target::Folder { path: PathBuf::new() }
-}
-
-/// `to`, of one of the kinds `allowed`.
-pub(super) fn target(row: &Row<'_>, allowed: &[&str]) -> Target {
-    let Some(to) = row.table("to") else { return no_target() };
-    let Some(kind) = to.variant() else { return no_target() };
-    if !allowed.contains(&kind) {
-        let what = format!("{} cannot go to {kind}", row.title());
-        to.refuse_key(kind, &what, &format!("write a target with {}", convert::one_of(allowed)));
-    }
-    match kind {
-        "http" => Target::Http {
-            url: to.required_text("http"),
-            method: to.choice("method", &METHODS).unwrap_or_default().to_owned(),
-            token: secret(&to, "token"),
-        },
-        "nats" => Target::Nats {
-            url: to.required_text("nats"),
-            subject: to.required_text("subject"),
-            token: secret(&to, "token"),
-        },
-        "mqtt" => {
-            if to.has("token") && !to.has("user") {
-                to.refuse_key("token", "token is the password of a user, and there is no user", "add user = \"name\"");
-            }
-            Target::Mqtt {
-                url: to.required_text("mqtt"),
-                topic: to.required_text("topic"),
-                user: to.text("user"),
-                token: secret(&to, "token"),
-            }
-        }
-        _ => Target::Folder { path: PathBuf::from(to.required_text("folder")) },
-    }
-}
-
-const METHODS: [(&str, &str); 5] =
-    [("GET", "GET"), ("POST", "POST"), ("PUT", "PUT"), ("PATCH", "PATCH"), ("DELETE", "DELETE")];
-
-/// Kinds of targets for deliveries.
-pub(super) const DELIVERY: &[&str] = &["http", "nats", "mqtt", "folder"];
-
 /// `retry`, or its defaults.
 pub(super) fn retry(row: &Row<'_>) -> Retry {
     row.with_table("retry", |retry| {
@@ -133,8 +135,76 @@ pub(super) fn retry(row: &Row<'_>) -> Retry {
 
 /// `breaker`, or its defaults.
 pub(super) fn breaker(row: &Row<'_>) -> Breaker {
-    row.with_table("breaker", |breaker| Breaker {
-        failures: breaker.whole("failures").unwrap_or_default(),
-        open: breaker.duration("open"),
+    row.with_table("breaker", |breaker| {
+        let open = breaker.duration("open");
+        let open_max = breaker.optional_duration("open_max");
+        if open_max.is_some_and(|max| max < open) {
+            breaker.refuse(
+                "open_max",
+                "breaker: open_max is shorter than open",
+                "write an open_max that is at least open",
+            );
+        }
+        Breaker {
+            failures: breaker.whole("failures").unwrap_or_default(),
+            open,
+            open_max: open_max.unwrap_or(OPEN_MAX.max(open)),
+        }
+    })
+}
+
+/// Reports a name that nothing has.
+pub(super) fn not_there(row: &Row<'_>, key: &str, what: &str, near: Option<&str>, section: &str) {
+    let fix = match near {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => format!("write the name of a {section} of this file"),
+    };
+    row.refuse(key, what, &fix);
+}
+
+/// The name of a record of this file.
+pub(super) fn record(row: &Row<'_>, key: &str, records: &[Record]) -> String {
+    let name = row.required_text(key);
+    let known = || records.iter().map(|record| record.name.as_str());
+    if !name.is_empty() && !known().any(|record| record == name) {
+        let near = convert::nearest(&name, known());
+        not_there(row, key, &format!("there is no record {name:?}"), near, "[[record]]");
+    }
+    name
+}
+
+/// A table, taken as JSON.
+pub(super) fn json(row: &Row<'_>, name: &str) -> Option<serde_json::Value> {
+    let (key, value) = row.value(name)?;
+    if !value.get_ref().is_table() {
+        row.refuse_type(key, value);
+        return None;
+    }
+    let json = to_json(value.get_ref());
+    if json.is_none() {
+        row.refuse(
+            name,
+            &format!("{name}: a number in it is infinite, none, or beyond 64 bits"),
+            "write finite numbers",
+        );
+    }
+    json
+}
+
+/// TOML as JSON; `None` where a number has no JSON. Depth is bounded by the TOML parser.
+fn to_json(value: &DeValue<'_>) -> Option<serde_json::Value> {
+    Some(match value {
+        DeValue::String(text) => text.as_ref().into(),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok()?.into(),
+        DeValue::Float(number) => serde_json::Number::from_f64(number.as_str().parse().ok()?)?.into(),
+        DeValue::Boolean(value) => (*value).into(),
+        DeValue::Datetime(time) => time.to_string().into(),
+        DeValue::Array(array) => {
+            serde_json::Value::Array(array.iter().map(|entry| to_json(entry.get_ref())).collect::<Option<_>>()?)
+        }
+        DeValue::Table(table) => {
+            let entries = table.iter().map(|(key, entry)| Some((key.get_ref().to_string(), to_json(entry.get_ref())?)));
+            serde_json::Value::Object(entries.collect::<Option<_>>()?)
+        }
     })
 }

@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Context;
 use super::convert::{self, Raw};
+use super::expression::{self, Fault};
 use crate::problem::Invalid;
 use crate::table::{By, Key, Kind, Need, Preset, Section, Variant, Variants};
 
@@ -21,6 +22,14 @@ pub(super) struct Row<'d> {
     pub(super) at: Range<usize>,
     /// Dotted path: `source[2]`.
     path: String,
+}
+
+/// A name with its text, and where both stand.
+pub(super) struct TextEntry {
+    pub(super) name: String,
+    pub(super) text: String,
+    pub(super) name_at: Range<usize>,
+    pub(super) text_at: Range<usize>,
 }
 
 impl<'d> Row<'d> {
@@ -233,6 +242,38 @@ impl<'d> Row<'d> {
         self.read(name, |key, raw| parse(convert::unchecked_text(&key.kind, raw)?))
     }
 
+    /// A CEL expression over the variables that the table names.
+    pub(super) fn expression(&self, name: &str) -> Option<String> {
+        match self.key(name)?.kind {
+            Kind::Expression { over, .. } => self.expression_over(name, over),
+            _ => None,
+        }
+    }
+
+    /// A CEL expression over these variables: those of the table that are there in this place, or
+    /// more, whose names stand in the file.
+    pub(super) fn expression_over(&self, name: &str, over: &[&str]) -> Option<String> {
+        self.checked(name, |text| expression::check(text, over))
+    }
+
+    /// A URL template; with the fields that it may name, where they are known.
+    pub(super) fn template(&self, name: &str, fields: Option<&[&str]>) -> Option<String> {
+        self.checked(name, |text| expression::check_template(text, fields))
+    }
+
+    /// A text whose fault has a place of its own within it.
+    fn checked(&self, name: &str, check: impl Fn(&str) -> Result<(), Fault>) -> Option<String> {
+        let text = self.read(name, |key, raw| convert::unchecked_text(&key.kind, raw).map(str::to_owned))?;
+        let Err(Fault { at, invalid }) = check(&text) else { return Some(text) };
+        let span = self.span(name);
+        let start = match at {
+            Some(at) if self.has(name) => self.cx.within(&span, &text, at),
+            _ => span.start,
+        };
+        self.cx.report(&(start..span.end), &self.path_of(name), &format!("{name}: {}", invalid.what), &invalid.fix);
+        None
+    }
+
     /// A word, as what stands for it.
     pub(super) fn choice<T: Copy>(&self, name: &str, meanings: &[(&str, T)]) -> Option<T> {
         let word = self.read(name, |key, raw| convert::choice(&key.kind, raw).map(str::to_owned))?;
@@ -330,6 +371,43 @@ impl<'d> Row<'d> {
                 }
             }
         }
+        entries
+    }
+
+    /// Names with their texts, in file order.
+    pub(super) fn texts(&self, name: &str) -> Vec<TextEntry> {
+        let Some((key, value)) = self.value(name) else { return Vec::new() };
+        let Kind::Texts { names, of, max } = key.kind else { return Vec::new() };
+        let DeValue::Table(table) = value.get_ref() else {
+            self.refuse_type(key, value);
+            return Vec::new();
+        };
+        if table.is_empty() || table.len() > max {
+            let what = format!("{name}: {} entries are not 1 to {max}", table.len());
+            self.refuse(name, &what, &format!("write {}", convert::sample(&key.kind)));
+            return Vec::new();
+        }
+        let mut entries: Vec<TextEntry> = Vec::with_capacity(table.len());
+        for (word, value) in table.iter() {
+            let path = format!("{}.{}", self.path_of(name), word.get_ref());
+            let report = |at: Range<usize>, invalid: Invalid| {
+                self.cx.report(&at, &path, &format!("{name}: {}", invalid.what), &invalid.fix);
+            };
+            if let Err(invalid) = names.check(word.get_ref()) {
+                report(word.span(), invalid);
+                continue;
+            }
+            match convert::text(&Kind::Text(of), Raw::of(value.get_ref())) {
+                Ok(text) => entries.push(TextEntry {
+                    name: word.get_ref().to_string(),
+                    text: text.to_owned(),
+                    name_at: word.span(),
+                    text_at: value.span(),
+                }),
+                Err(invalid) => report(value.span(), invalid),
+            }
+        }
+        entries.sort_by_key(|entry| entry.name_at.start);
         entries
     }
 

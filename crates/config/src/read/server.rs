@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::row::Row;
 use crate::quantity::show_size;
-use crate::{Cores, LogSettings, Server, names};
+use crate::{Cores, JournalSettings, LogSettings, Server, names};
 
 /// Stands for an address that could not be read.
 const NO_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -38,22 +38,40 @@ pub(super) fn server(row: &Row<'_>) -> Server {
         native,
         time_zone: row.required_text("time_zone"),
         log: row.with_table("log", log),
+        journal: row.with_table("journal", journal),
         insecure,
     }
 }
 
 fn log(row: &Row<'_>) -> LogSettings {
-    let (segment_bytes, keep_bytes) = (row.size("segment"), row.size("keep_bytes"));
-    if keep_bytes != 0 && keep_bytes < segment_bytes.saturating_mul(2) {
-        let name = if row.has("keep_bytes") { "keep_bytes" } else { "segment" };
+    let segment_bytes = row.size("segment");
+    let keep_bytes = two_segments(row, "keep_bytes", segment_bytes);
+    LogSettings { sync: row.duration("sync"), segment_bytes, keep: row.duration("keep"), keep_bytes }
+}
+
+fn journal(row: &Row<'_>) -> JournalSettings {
+    let segment_bytes = row.size("segment");
+    JournalSettings {
+        keep: row.duration("keep"),
+        keep_bytes: two_segments(row, "keep_bytes", segment_bytes),
+        backlog_bytes: two_segments(row, "backlog_bytes", segment_bytes),
+        segment_bytes,
+    }
+}
+
+/// A size that has room for the segment that is written and one closed one.
+fn two_segments(row: &Row<'_>, name: &str, segment_bytes: u64) -> u64 {
+    let bytes = row.size(name);
+    if bytes != 0 && bytes < segment_bytes.saturating_mul(2) {
+        let place = if row.has(name) { name } else { "segment" };
         let least = show_size(segment_bytes.saturating_mul(2));
         row.refuse(
-            name,
-            &format!("keep_bytes ({}) is less than two segments", show_size(keep_bytes)),
-            &format!("write keep_bytes = \"{least}\" or more, or a smaller segment"),
+            place,
+            &format!("{name} ({}) is less than two segments", show_size(bytes)),
+            &format!("write {name} = \"{least}\" or more, or a smaller segment"),
         );
     }
-    LogSettings { sync: row.duration("sync"), segment_bytes, keep: row.duration("keep"), keep_bytes }
+    bytes
 }
 
 pub(super) fn cores(row: &Row<'_>) -> Cores {

@@ -1,6 +1,6 @@
 //! Reads `[[source]]`.
 
-use super::parts::Names;
+use super::parts::FlowNames;
 use super::row::Row;
 use super::tree::Tree;
 use super::{modbus, opcua};
@@ -13,22 +13,27 @@ pub(super) struct SourceRead {
     pub(super) clean: bool,
 }
 
-pub(super) fn sources(root: &Row<'_>) -> Vec<SourceRead> {
-    let mut names = Names::default();
-    let mut tree = Tree::default();
-    let mut sources = Vec::new();
-    for row in root.tables("source") {
-        let before = row.cx.count();
-        let source = source(&row, &mut names, &mut tree);
-        let clean = row.cx.count() == before;
-        sources.push(SourceRead { source, clean });
-    }
-    tree.check(root.cx);
-    sources
+/// The sources with the paths of their tags.
+pub(super) struct Sources {
+    pub(super) list: Vec<SourceRead>,
+    pub(super) tree: Tree,
 }
 
-fn source(row: &Row<'_>, names: &mut Names, tree: &mut Tree) -> Source {
-    let name = names.take(row);
+pub(super) fn sources(root: &Row<'_>, names: &mut FlowNames) -> Sources {
+    let mut tree = Tree::default();
+    let mut list = Vec::new();
+    for row in root.tables("source") {
+        let before = row.cx.count();
+        let source = source(&row, names, &mut tree);
+        let clean = row.cx.count() == before;
+        list.push(SourceRead { source, clean });
+    }
+    tree.check(root.cx);
+    Sources { list, tree }
+}
+
+fn source(row: &Row<'_>, names: &mut FlowNames, tree: &mut Tree) -> Source {
+    let name = names.take(row, "[[source]]");
     let path = row.required_text("path");
     let kind = match row.variant() {
         Some("modbus") => SourceKind::Modbus(modbus::source(row, &path, tree)),

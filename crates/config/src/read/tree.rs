@@ -85,6 +85,17 @@ impl Tree {
         self.open.insert(path, (place, maker));
     }
 
+    /// Is there a tag of this path, or may one appear while the server runs?
+    pub(super) fn knows(&self, path: &str) -> bool {
+        let mut above = path.match_indices('/').map(|(end, _)| &path[..end]);
+        self.tags.contains_key(path) || above.any(|above| self.open.contains_key(above))
+    }
+
+    /// The paths of the configured tags, in no order.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.tags.keys().map(String::as_str)
+    }
+
     /// Reports what lies below a path that belongs to somebody else.
     pub(super) fn check(&self, cx: &Context<'_>) {
         let nested = self.open.iter().map(|(path, (place, maker))| (path, place, *maker));

@@ -1,7 +1,7 @@
 //! Keys of `[[rollup]]` and `[[rule]]`.
 
 use super::{
-    AMOUNT, By, CEL, DAY, Duration, GLOB, Key, Kind, NAME, NUMBER, SECOND, Section, Variant, Variants, between, up_to,
+    AMOUNT, By, DAY, Duration, GLOB, Key, Kind, NAME, NUMBER, SECOND, Section, Variant, Variants, between, cel, up_to,
 };
 
 /// The words of aggregates; `crate::Aggregate::ALL` gives them their meaning.
@@ -12,7 +12,7 @@ const MATCH: &str = "Which tags, by path: `*` is one segment or a part of one, `
 
 pub(super) static ROLLUP: Section = Section {
     title: "[[rollup]]",
-    doc: "Windows over samples, aligned to the Unix epoch in UTC. Windows of one second are made now; longer ones are checked and come later.",
+    doc: "Windows over samples, aligned to the Unix epoch in UTC.",
     keys: &[
         Key::new("name", NAME, "Unique name among rollups."),
         Key::new("match", GLOB, MATCH),
@@ -46,13 +46,22 @@ pub(super) static RULE: Section = Section {
         Key::new("off_delay", up_to(DAY), "The condition must be gone this long before the alarm clears.").text("0s"),
         Key::new("severity", Kind::Whole { min: 1, max: 1000 }, "Least 1, most 1000, as in OPC 10000-9.").whole(500),
         Key::new("event", NAME, "Event that is published when it becomes active.").optional("no event"),
-        Key::new("message", CEL, "CEL expression that makes the event's text.")
+        Key::new("message", cel(MESSAGE, "tag + ' is too hot'"), "CEL expression that makes the event's text.")
             .optional("a text made from the rule and the value"),
         Key::new("latch", Kind::Switch, "Does it stay active until an operator acknowledges it?").switch(false),
+        Key::new("confirm", Kind::Switch, "Must an operator confirm what was done, after it was acknowledged?")
+            .switch(false),
+        Key::new("re_alarm", between(SECOND, DAY), "While it stays active, it counts as new again after this long.")
+            .optional("never"),
     ],
     variants: Some(Variants { by: By::Value("kind"), of: CONDITIONS }),
-    later: Some("rules and alarms come with a later release"),
+    later: None,
 };
+
+/// What a rule's condition may name.
+const SAMPLE: &[&str] = &["value", "quality", "tag", "time"];
+/// What a rule's text may name.
+const MESSAGE: &[&str] = &["rule", "tag", "value", "quality", "unit", "time", "limit", "severity"];
 
 const CONDITIONS: &[Variant] = &[
     Variant {
@@ -106,6 +115,6 @@ const CONDITIONS: &[Variant] = &[
     Variant {
         name: "expression",
         doc: "A CEL expression is true.",
-        keys: &[Key::new("when", CEL, "The expression, over `value`, `quality`, `tag` and `time`.")],
+        keys: &[Key::new("when", cel(SAMPLE, "value > 10"), "The expression.")],
     },
 ];

@@ -1,17 +1,14 @@
-//! Keys of the business side: subscribers, requests, records, syncs, batches, shifts, forwards.
+//! Keys of deliveries: subscribers, syncs and forwards, and how they are tried.
 
-use super::analysis::AGGREGATES;
+use super::target::ANSWERED;
 use super::{
-    By, CEL, DAY, Duration, Form, GLOB, HOUR, Key, Kind, MILLISECOND, NAME, SECRET, Section, Variant, Variants, YEAR,
-    between, up_to,
+    AMOUNT, By, DAY, Duration, Form, GLOB, HOUR, Key, Kind, MILLISECOND, NAME, SECOND, Section, TARGET, Variant,
+    Variants, YEAR, between, cel, up_to,
 };
 
-/// Most names in a list of records, fields or rollups.
-const NAMES_MAX: usize = 256;
-
-static RETRY: Section = Section {
+pub(super) static RETRY: Section = Section {
     title: "retry",
-    doc: "How a delivery is tried again: waits double from `first` to `max`.",
+    doc: "How a delivery is tried again: waits double from `first` to `max`, each with full jitter. A target that cannot be reached uses up no tries.",
     keys: &[
         Key::new("attempts", Kind::Whole { min: 1, max: 1_000_000 }, "Most tries before the dead letters.").whole(12),
         Key::new("first", between(MILLISECOND, HOUR), "Wait after the first failure.").text("500ms"),
@@ -21,179 +18,86 @@ static RETRY: Section = Section {
     later: None,
 };
 
-static BREAKER: Section = Section {
+pub(super) static BREAKER: Section = Section {
     title: "breaker",
-    doc: "A circuit breaker: after so many failures in a row calls are refused at once for a while.",
+    doc: "A circuit breaker: after so many failures in a row nothing is tried for a while, and calls are refused at once.",
     keys: &[
         Key::new("failures", Kind::Whole { min: 1, max: 1_000 }, "Failures in a row that open it.").whole(5),
         Key::new("open", between(MILLISECOND, DAY), "Time that it stays open before one call tries.").text("10s"),
+        Key::new(
+            "open_max",
+            between(MILLISECOND, DAY),
+            "The longest that this time grows to; it doubles while the calls that try fail. At least `open`.",
+        )
+        .optional("5 minutes, or `open` where that is longer"),
     ],
     variants: None,
     later: None,
 };
 
-pub(super) static TARGET: Section = Section {
-    title: "to",
-    doc: "Where something is sent. Millstream sends nowhere but to the targets of this file.",
-    keys: &[],
-    variants: Some(Variants { by: By::Presence, of: TARGETS }),
-    later: None,
-};
+pub(super) const TO: Kind = Kind::Table(&TARGET);
+pub(super) const TIMEOUT: Kind = between(MILLISECOND, Duration::from_secs(600));
+pub(super) const RETRY_DOC: &str = "How a delivery is tried again.";
+pub(super) const BREAKER_DOC: &str = "Circuit breaker of the receiver.";
+const EXPIRE: Kind = between(SECOND, YEAR);
+const EXPIRE_DOC: &str = "Age at which what is undelivered goes to the dead letters; longer than `timeout`.";
+const DRAIN_RATE: Kind = Kind::Whole { min: 1, max: 100_000 };
+const DRAIN_RATE_DOC: &str = "Most deliveries of a backlog that begin per second; what is new is not held back by it.";
+const WINDOW: Kind = Kind::Whole { min: 64, max: 65_536 };
+const WINDOW_DOC: &str = "Deliveries that are held in memory at once; what is beyond waits in the journal.";
 
-const TARGETS: &[Variant] = &[
-    Variant {
-        name: "http",
-        doc: "an HTTP call",
-        keys: &[
-            Key::new(
-                "http",
-                Kind::Text(Form::HttpUrl),
-                "Absolute URL; `{name}` in it stands for a field of a request's body.",
-            ),
-            Key::new("method", Kind::Choice(&["GET", "POST", "PUT", "PATCH", "DELETE"]), "Method.").text("POST"),
-            Key::new("token", Kind::Table(&SECRET), "Bearer token.").optional("no Authorization header"),
-        ],
-    },
-    Variant {
-        name: "nats",
-        doc: "a NATS subject",
-        keys: &[
-            Key::new("nats", Kind::Text(Form::NatsUrl), "Server address."),
-            Key::new("subject", Kind::Text(Form::Subject), "Subject that is published to."),
-            Key::new("token", Kind::Table(&SECRET), "Authentication token.").optional("no authentication"),
-        ],
-    },
-    Variant {
-        name: "mqtt",
-        doc: "an MQTT topic, at QoS 1",
-        keys: &[
-            Key::new("mqtt", Kind::Text(Form::MqttUrl), "Broker address."),
-            Key::new("topic", Kind::Text(Form::Path), "Topic that is published to."),
-            Key::new("user", Kind::Text(Form::Plain), "User name.").optional("no authentication"),
-            Key::new("token", Kind::Table(&SECRET), "Password of the user.").optional("no password"),
-        ],
-    },
-    Variant {
-        name: "folder",
-        doc: "a directory, one file per delivery",
-        keys: &[Key::new("folder", Kind::Text(Form::File), "Directory that the files are put into.")],
-    },
-];
-
-const TO: Kind = Kind::Table(&TARGET);
-const TIMEOUT: Kind = between(MILLISECOND, Duration::from_secs(600));
-const RETRY_DOC: &str = "How a delivery is tried again.";
-const EXPIRE_DOC: &str = "Age at which what is undelivered goes to the dead letters.";
+const EVENT: &[&str] = &["event"];
+const RECORD: &[&str] = &["record"];
+/// What an expression of a sync may name; which of it depends on what sets the sync off.
+const MESSAGE: &[&str] = &["record", "tag", "value", "quality", "time", "event"];
 
 pub(super) static SUBSCRIBER: Section = Section {
     title: "[[subscriber]]",
     doc: "One receiver of an event, with a cursor, retries and dead letters of its own.",
     keys: &[
-        Key::new("name", NAME, "Unique name among subscribers."),
+        Key::new("name", NAME, "Name, unique among all flows."),
         Key::new("event", NAME, "Name of the event, from a rule or from `POST /v1/events`."),
         Key::new("from", Kind::StartAt, "Where a new subscriber begins: `\"now\"`, `\"earliest\"`, or an offset.")
             .text("now"),
-        Key::new("when", CEL, "Only events for which this CEL expression over `event` is true.")
+        Key::new("when", cel(EVENT, "event.severity >= 800"), "Only events for which this CEL expression is true.")
             .optional("every event"),
+        Key::new("key", cel(EVENT, "event.source"), "CEL expression whose value orders: order is kept per key.")
+            .text("event.source"),
         Key::new("to", TO, "Receiver."),
-        Key::new("body", CEL, "CEL expression over `event` that makes the body.").optional("the whole event as JSON"),
+        Key::new("body", cel(EVENT, "{'text': event.message}"), "CEL expression that makes the body.")
+            .optional("the whole event as JSON"),
         Key::new("retry", Kind::Table(&RETRY), RETRY_DOC).optional("its defaults"),
+        Key::new("breaker", Kind::Table(&BREAKER), BREAKER_DOC).optional("its defaults"),
         Key::new("timeout", TIMEOUT, "Deadline of one try.").text("10s"),
-        Key::new("expire", between(Duration::from_secs(1), YEAR), EXPIRE_DOC).optional("never by age"),
-    ],
-    variants: None,
-    later: Some("events come with a later release"),
-};
-
-pub(super) static REQUEST: Section = Section {
-    title: "[[request]]",
-    doc: "Request/reply: `POST /v1/requests/{name}` asks a system or writes to a device.",
-    keys: &[
-        Key::new("name", NAME, "Unique name among requests."),
-        Key::new("timeout", TIMEOUT, "Longest time for an answer; the caller may ask for less.").text("5s"),
-        Key::new(
-            "max_in_flight",
-            Kind::Whole { min: 1, max: 10_000 },
-            "Calls that may be under way at once; what is beyond is refused.",
-        )
-        .whole(64),
-        Key::new("breaker", Kind::Table(&BREAKER), "Circuit breaker.").optional("its defaults"),
-        Key::new("role", Kind::Choice(&["viewer", "operator", "engineer", "admin"]), "Least role that may call.")
-            .text("operator"),
-        Key::new("body", CEL, "CEL expression over `request` that makes the body.").optional("the caller's body"),
-        Key::new(
-            "cache",
-            between(MILLISECOND, DAY),
-            "An answer up to this old may stand in, marked as such, while the other side is down.",
-        )
-        .optional("never"),
-    ],
-    variants: Some(Variants {
-        by: By::Presence,
-        of: &[
-            Variant { name: "to", doc: "asks a system", keys: &[Key::new("to", TO, "The system; only `http`.")] },
-            Variant {
-                name: "write",
-                doc: "writes to a device",
-                keys: &[Key::new("write", Kind::Table(&WRITE), "The tag, its limits, and the check afterwards.")],
-            },
-        ],
-    }),
-    later: Some("request/reply comes with a later release"),
-};
-
-static WRITE: Section = Section {
-    title: "write",
-    doc: "A write to one tag of a device. There is no other way to write to a device.",
-    keys: &[
-        Key::new("source", NAME, "Name of the source."),
-        Key::new(
-            "tag",
-            Kind::Text(Form::TagName),
-            "The tag, relative to the source's path: `setpoint`, or `meter1/limit` where the source has units.",
-        ),
-        Key::new("range", Kind::Range, "Lowest and highest value that may be written.")
-            .optional("allowed only for Modbus `bool` and `text`"),
-        Key::new(
-            "read_back",
-            between(MILLISECOND, Duration::from_secs(600)),
-            "Read back within this time and compare.",
-        )
-        .optional("not read back"),
+        Key::new("expire", EXPIRE, EXPIRE_DOC).optional("never by age"),
+        Key::new("drain_rate", DRAIN_RATE, DRAIN_RATE_DOC).whole(1_000),
+        Key::new("window", WINDOW, WINDOW_DOC).whole(4_096),
     ],
     variants: None,
     later: None,
 };
 
-pub(super) static RECORD: Section = Section {
-    title: "[[record]]",
-    doc: "A kind of business document, taken at `POST /v1/records/{name}`.",
-    keys: &[
-        Key::new("name", NAME, "Unique name among records."),
-        Key::new(
-            "id",
-            Kind::Text(Form::Field),
-            "Field whose value identifies a document; the same id twice counts once.",
-        ),
-        Key::new("schema", Kind::Json, "JSON Schema that documents must satisfy.")
-            .optional("any JSON object with the id"),
-    ],
-    variants: None,
-    later: Some("records come with a later release"),
-};
-
 static SYNC_ON: Section = Section {
     title: "on",
-    doc: "What sets a sync off.",
+    doc: "What sets a sync off, and so what its expressions are over.",
     keys: &[],
     variants: Some(Variants {
         by: By::Presence,
         of: &[
-            Variant { name: "record", doc: "a document", keys: &[Key::new("record", NAME, "Name of a `[[record]]`.")] },
+            Variant {
+                name: "record",
+                doc: "a document; expressions are over `record`",
+                keys: &[Key::new("record", NAME, "Name of a `[[record]]`.")],
+            },
             Variant {
                 name: "tag",
-                doc: "a new value",
+                doc: "a new value; expressions are over `tag`, `value`, `quality` and `time`",
                 keys: &[Key::new("tag", GLOB, "Path of a tag, or a glob over tags.")],
+            },
+            Variant {
+                name: "event",
+                doc: "an event; expressions are over `event`",
+                keys: &[Key::new("event", NAME, "Name of the event, from a rule or from `POST /v1/events`.")],
             },
         ],
     }),
@@ -202,81 +106,94 @@ static SYNC_ON: Section = Section {
 
 pub(super) static SYNC: Section = Section {
     title: "[[sync]]",
-    doc: "Keeps another system in step with records or tags.",
+    doc: "Keeps another system in step with records, tags or events.",
     keys: &[
-        Key::new("name", NAME, "Unique name among syncs."),
+        Key::new("name", NAME, "Name, unique among all flows."),
         Key::new("on", Kind::Table(&SYNC_ON), "What sets it off."),
-        Key::new("key", CEL, "CEL expression over `record` or `tag`; order is kept per key.")
-            .optional("the record's id, or the tag"),
+        Key::new("key", cel(MESSAGE, "record.material"), "CEL expression whose value orders: order is kept per key.")
+            .optional("the record's `key` field or else its id, the tag, or the event's source"),
         Key::new("coalesce", Kind::Switch, "Does only the newest state of a key go out?").switch(false),
-        Key::new("when", CEL, "Only where this CEL expression is true.").optional("always"),
+        Key::new("when", cel(MESSAGE, "record.quantity > 0"), "Only where this CEL expression is true.")
+            .optional("always"),
         Key::new("to", TO, "Receiver."),
-        Key::new("body", CEL, "CEL expression that makes the body.").optional("the whole record or sample as JSON"),
+        Key::new("body", cel(MESSAGE, "{'material': record.material}"), "CEL expression that makes the body.")
+            .optional("the whole record, sample or event as JSON"),
         Key::new("retry", Kind::Table(&RETRY), RETRY_DOC).optional("its defaults"),
+        Key::new("breaker", Kind::Table(&BREAKER), BREAKER_DOC).optional("its defaults"),
         Key::new("timeout", TIMEOUT, "Deadline of one try.").text("10s"),
-        Key::new("expire", between(Duration::from_secs(1), YEAR), EXPIRE_DOC).optional("never by age"),
-    ],
-    variants: None,
-    later: Some("synchronisation comes with a later release"),
-};
-
-static BATCH_ROLLUP: Section = Section {
-    title: "rollups",
-    doc: "Figures that go into a batch.",
-    keys: &[
-        Key::new("match", GLOB, "Which tags."),
-        Key::new("aggregate", Kind::Choice(AGGREGATES), "Which figure, over the batch's time."),
+        Key::new("expire", EXPIRE, EXPIRE_DOC).optional("never by age"),
+        Key::new("drain_rate", DRAIN_RATE, DRAIN_RATE_DOC).whole(1_000),
+        Key::new("window", WINDOW, WINDOW_DOC).whole(4_096),
+        Key::new("probe", Kind::Table(&PROBE), "Settles what was sent and not answered; only with an `http` target.")
+            .optional("it is sent again, with the same idempotency key"),
+        Key::new(
+            "reconcile",
+            Kind::Table(&RECONCILE),
+            "Regular comparison of both sides; only with `on = { record = … }`.",
+        )
+        .optional("never"),
     ],
     variants: None,
     later: None,
 };
 
-pub(super) static BATCH: Section = Section {
-    title: "[[batch]]",
-    doc: "What gathered over a time goes out as one document with control totals.",
+static PROBE: Section = Section {
+    title: "probe",
+    doc: "Asks whether something that was sent and not answered took effect, with the credentials, certificates and headers of `to`.",
     keys: &[
-        Key::new("name", NAME, "Unique name among batches."),
         Key::new(
-            "at",
-            Kind::Text(Form::Schedule),
-            "When it runs: `shift-end`, or a cron expression of five fields in the server's time zone.",
+            "http",
+            Kind::Text(Form::HttpTemplate),
+            "Absolute URL; `{name}` and `{a.b}` in its path and query stand for fields of the record or event, or for `tag`, `value`, `quality` and `time`.",
         ),
-        Key::new("delay", up_to(DAY), "Wait after that time for late records.").text("0s"),
-        Key::new("records", Kind::List { of: &NAME, min: 0, max: NAMES_MAX }, "Names of `[[record]]`s that go in.")
-            .list(&[]),
-        Key::new("rollups", Kind::Tables { of: &BATCH_ROLLUP, max: NAMES_MAX }, "Rollup figures that go in.")
-            .optional("none"),
-        Key::new(
-            "group_by",
-            Kind::List { of: &Kind::Text(Form::Field), min: 0, max: NAMES_MAX },
-            "Fields by which rows are summed up.",
-        )
-        .list(&[]),
-        Key::new("format", Kind::Choice(&["csv", "json", "parquet"]), "Format of the document.").text("csv"),
-        Key::new("to", TO, "Receiver."),
-        Key::new("retry", Kind::Table(&RETRY), RETRY_DOC).optional("its defaults"),
-        Key::new("timeout", TIMEOUT, "Deadline of one try.").text("1m"),
+        Key::new("method", Kind::Choice(&["GET", "HEAD", "POST"]), "Method.").text("GET"),
+        Key::new("done", cel(ANSWERED, "status == 200"), "CEL expression that is true when it took effect."),
     ],
     variants: None,
-    later: Some("batch comes with a later release"),
+    later: None,
 };
 
-pub(super) static SHIFT: Section = Section {
-    title: "[[shift]]",
-    doc: "A part of the working day, in the server's time zone.",
+static RECONCILE: Section = Section {
+    title: "reconcile",
+    doc: "Compares, key by key, what was sent with what the other side has, asked with the credentials, certificates and headers of `to`.",
     keys: &[
-        Key::new("name", NAME, "Unique name among shifts."),
-        Key::new("start", Kind::Text(Form::TimeOfDay), "When it begins."),
-        Key::new("end", Kind::Text(Form::TimeOfDay), "When it ends; on the next day if not after `start`."),
+        Key::new("every", between(SECOND, YEAR), "How often.").text("1h"),
         Key::new(
-            "days",
-            Kind::List { of: &Kind::Choice(&["mon", "tue", "wed", "thu", "fri", "sat", "sun"]), min: 1, max: 7 },
-            "Days on which it begins.",
+            "http",
+            Kind::Text(Form::HttpTemplate),
+            "Absolute URL that is asked with GET; `{key}` in its path or query stands for the key.",
+        ),
+        Key::new("theirs", cel(&["answer"], "answer.on_hand"), "CEL expression that makes what the other side has."),
+        Key::new("tolerance", AMOUNT, "Difference of two numbers up to which they are the same.").number(0.0),
+        Key::new(
+            "repair",
+            Kind::Choice(&["report", "resend"]),
+            "What happens with a difference: it is reported, or the key's newest record is sent again, too.",
         )
-        .list(&["mon", "tue", "wed", "thu", "fri", "sat", "sun"]),
+        .text("report"),
+        Key::new("settle", up_to(DAY), "Keys with something under way, or younger than this, wait for the next time.")
+            .text("1m"),
     ],
-    variants: None,
-    later: Some("shifts come with batch, in a later release"),
+    variants: Some(Variants {
+        by: By::Presence,
+        of: &[
+            Variant {
+                name: "sum",
+                doc: "what this side has is a sum over all records of the key",
+                keys: &[Key::new(
+                    "sum",
+                    cel(RECORD, "record.quantity"),
+                    "CEL expression that makes a number of a record.",
+                )],
+            },
+            Variant {
+                name: "last",
+                doc: "what this side has is in the newest record of the key",
+                keys: &[Key::new("last", cel(RECORD, "record.level"), "CEL expression over that record.")],
+            },
+        ],
+    }),
+    later: None,
 };
 
 pub(super) static FORWARD: Section = Section {

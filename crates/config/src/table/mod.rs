@@ -8,14 +8,18 @@
 //! must have) are checked where they are read.
 
 mod analysis;
+mod batch;
 mod flow;
 mod form;
+mod request;
 mod server;
 mod source;
+mod target;
 
 use std::time::Duration;
 
 pub(crate) use form::Form;
+use target::{SECRET, TARGET};
 
 /// A table of the file, or of a part of it.
 #[derive(Debug)]
@@ -100,6 +104,8 @@ pub(crate) enum Preset {
 pub(crate) enum Kind {
     /// Text of a certain form.
     Text(Form),
+    /// A CEL expression over these variables, with one that is right.
+    Expression { over: &'static [&'static str], sample: &'static str },
     /// One of these words.
     Choice(&'static [&'static str]),
     /// An integer.
@@ -120,6 +126,8 @@ pub(crate) enum Kind {
     StartAt,
     /// Unit ids with names: `{ 1 = "meter1" }`.
     Units,
+    /// Names of one form with texts of another: `{ name = "text" }`.
+    Texts { names: Form, of: Form, max: usize },
     /// Any table, taken as JSON.
     Json,
     /// A table.
@@ -187,45 +195,15 @@ const fn between(min: Duration, max: Duration) -> Kind {
 
 const NAME: Kind = Kind::Text(Form::Name);
 const GLOB: Kind = Kind::Text(Form::Glob);
-const CEL: Kind = Kind::Text(Form::Expression);
 const NUMBER: Kind = Kind::Number { min: f64::MIN, max: f64::MAX };
+
+/// An expression over variables.
+const fn cel(over: &'static [&'static str], sample: &'static str) -> Kind {
+    Kind::Expression { over, sample }
+}
+
 /// Zero or more.
 const AMOUNT: Kind = Kind::Number { min: 0.0, max: f64::MAX };
-
-/// `{ env = "NAME" }` or `{ file = "PATH" }`.
-pub(crate) static SECRET: Section = Section {
-    title: "secret",
-    doc: "A secret by reference. The secret itself never stands in the file.",
-    keys: &[],
-    variants: Some(Variants {
-        by: By::Presence,
-        of: &[
-            Variant {
-                name: "env",
-                doc: "from an environment variable",
-                keys: &[
-                    Key::new("env", Kind::Text(Form::Variable), "Name of the environment variable."),
-                    Key::new(
-                        "default",
-                        Kind::Text(Form::Plain),
-                        "Stands for the secret when the variable is not set; for demos and tests only.",
-                    )
-                    .optional("a missing variable is an error"),
-                ],
-            },
-            Variant {
-                name: "file",
-                doc: "from a file",
-                keys: &[Key::new(
-                    "file",
-                    Kind::Text(Form::File),
-                    "File whose content, without a trailing newline, is the secret.",
-                )],
-            },
-        ],
-    }),
-    later: None,
-};
 
 /// The whole file.
 pub(crate) static FILE: Section = Section {
@@ -253,17 +231,17 @@ pub(crate) static FILE: Section = Section {
             .optional("none"),
         Key::new(
             "request",
-            Kind::Tables { of: &flow::REQUEST, max: ENTRIES_MAX },
+            Kind::Tables { of: &request::REQUEST, max: ENTRIES_MAX },
             "Request/reply with systems and devices.",
         )
         .optional("none"),
-        Key::new("record", Kind::Tables { of: &flow::RECORD, max: ENTRIES_MAX }, "Kinds of business documents.")
+        Key::new("record", Kind::Tables { of: &batch::RECORD, max: ENTRIES_MAX }, "Kinds of business documents.")
             .optional("none"),
         Key::new("sync", Kind::Tables { of: &flow::SYNC, max: ENTRIES_MAX }, "Synchronisation with business systems.")
             .optional("none"),
-        Key::new("batch", Kind::Tables { of: &flow::BATCH, max: ENTRIES_MAX }, "What goes out gathered.")
+        Key::new("batch", Kind::Tables { of: &batch::BATCH, max: ENTRIES_MAX }, "What goes out gathered.")
             .optional("none"),
-        Key::new("shift", Kind::Tables { of: &flow::SHIFT, max: ENTRIES_MAX }, "Parts of the working day.")
+        Key::new("shift", Kind::Tables { of: &batch::SHIFT, max: ENTRIES_MAX }, "Parts of the working day.")
             .optional("none"),
         Key::new("forward", Kind::Tables { of: &flow::FORWARD, max: ENTRIES_MAX }, "Sites above this one.")
             .optional("none"),

@@ -15,6 +15,7 @@ pub(super) static SERVER: Section = Section {
         Key::new("native", Kind::Text(Form::Socket), "Address of native frames, TCP and UDP alike. Port 0 takes a free one.").text("127.0.0.1:7070"),
         Key::new("time_zone", Kind::Text(Form::TimeZone), "IANA time zone of shifts and schedules.").text("UTC"),
         Key::new("log", Kind::Table(&LOG), "How the telemetry log is kept.").optional("its defaults"),
+        Key::new("journal", Kind::Table(&JOURNAL), "How the journal of the flows is kept.").optional("its defaults"),
         Key::new(
             "insecure_off_loopback",
             Kind::Switch,
@@ -49,6 +50,34 @@ static LOG: Section = Section {
             "Size of the whole log at which its oldest closed segments go; at least two segments.",
         )
         .text("20GiB"),
+    ],
+    variants: None,
+    later: None,
+};
+
+static JOURNAL: Section = Section {
+    title: "journal",
+    doc: "Retention of the journal, where messages, deliveries, alarms and the audit trail stand. What a flow has not finished with stays, whatever its age.",
+    keys: &[
+        Key::new("keep", between(HOUR, YEAR), "Age at which closed segments go.").text("30d"),
+        Key::new(
+            "keep_bytes",
+            Kind::Size { min: 2 * MIB, max: 1024 * TIB },
+            "Size of the whole journal at which its oldest closed segments go; at least two segments.",
+        )
+        .text("4GiB"),
+        Key::new(
+            "segment",
+            Kind::Size { min: MIB, max: GIB },
+            "Size at which a segment is closed and the next begins.",
+        )
+        .text("16MiB"),
+        Key::new(
+            "backlog_bytes",
+            Kind::Size { min: 2 * MIB, max: 1024 * TIB },
+            "What may wait in the journal for flows that are behind, such as those whose target cannot be reached, before new messages are refused; at least two segments.",
+        )
+        .text("4GiB"),
     ],
     variants: None,
     later: None,

@@ -48,6 +48,20 @@ fn every_form_has_a_sample_that_passes() {
 }
 
 #[test]
+fn every_expression_has_a_sample_that_passes() {
+    let keys = sections().into_iter().flat_map(Section::all_keys);
+    let mut count = 0;
+    for key in keys {
+        if let Kind::Expression { over, sample } = key.kind {
+            assert_eq!(check(&key.kind, Raw::Text(sample)), Ok(()), "{}", key.name);
+            assert!(!over.is_empty(), "{}", key.name);
+            count += 1;
+        }
+    }
+    assert!(count > 10, "{count}");
+}
+
+#[test]
 fn every_key_has_a_meaning_and_no_name_stands_twice() {
     for section in sections() {
         let variants = section.variants.as_ref().map_or(&[] as &[Variant], |v| v.of);
