@@ -181,7 +181,8 @@ fn spawn_sources(context: &ShardContext, site: &Arc<Site>, shard: ShardId, pass:
         let (intake, clock, stop) = (Rc::clone(&intake), Rc::clone(&clock), site.stopped());
         match &source.kind {
             SourceKind::Modbus(settings) => {
-                let run = modbus::run(name, path, settings.clone(), intake, clock, stop);
+                let (_, commands) = model::device::commands(model::device::COMMANDS_WAITING_MAX);
+                let run = modbus::run(name, path, settings.clone(), intake, clock, stop, commands);
                 context.spawn(Lane::Telemetry, "modbus", run);
             }
             SourceKind::Opcua(settings) => {

@@ -8,7 +8,7 @@
 /// A counter of a Modbus source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
-    /// Requests sent.
+    /// Requests sent to poll or to probe.
     Polls,
     /// Answers that belong to a request, exceptions included.
     Answers,
@@ -42,10 +42,16 @@ pub enum Counter {
     BytesOut,
     /// Readings that the pass refused.
     ReadingsShed,
+    /// Requests sent for commands: writes, and reads on demand.
+    CommandRequests,
+    /// Commands that were carried out.
+    CommandsDone,
+    /// Commands that were refused or failed.
+    CommandsFailed,
 }
 
 /// Names in the order of [`Counter`].
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 20] = [
     "polls",
     "answers",
     "timeouts",
@@ -63,6 +69,9 @@ const NAMES: [&str; 17] = [
     "bytes_in",
     "bytes_out",
     "readings_shed",
+    "command_requests",
+    "commands_done",
+    "commands_failed",
 ];
 
 /// Counts that were not yet handed over.

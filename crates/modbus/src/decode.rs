@@ -25,10 +25,10 @@ use model::{Quality, Value, ValueKind};
 /// How a tag's bytes are read; everything of a [`ModbusTag`] that decoding needs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spec {
-    kind: RegisterType,
-    order: WordOrder,
-    bit: Option<u8>,
-    scaling: Option<(f64, f64)>,
+    pub(crate) kind: RegisterType,
+    pub(crate) order: WordOrder,
+    pub(crate) bit: Option<u8>,
+    pub(crate) scaling: Option<(f64, f64)>,
     range: Option<[f64; 2]>,
 }
 
@@ -115,7 +115,7 @@ impl Spec {
         text.truncate(text.trim_end().len());
     }
 
-    fn ordered(&self, [high, low]: [u8; 2]) -> [u8; 2] {
+    pub(crate) fn ordered(&self, [high, low]: [u8; 2]) -> [u8; 2] {
         match self.order {
             WordOrder::Abcd | WordOrder::Cdab => [high, low],
             WordOrder::Badc | WordOrder::Dcba => [low, high],
@@ -128,24 +128,33 @@ impl Spec {
     }
 
     fn two(&self, bytes: &[u8]) -> Option<u32> {
-        let raw = u32::from_be_bytes(*bytes.first_chunk::<4>()?);
-        Some(match self.order {
+        Some(self.ordered_two(u32::from_be_bytes(*bytes.first_chunk::<4>()?)))
+    }
+
+    fn four(&self, bytes: &[u8]) -> Option<u64> {
+        Some(self.ordered_four(u64::from_be_bytes(*bytes.first_chunk::<8>()?)))
+    }
+
+    /// Two registers as they arrive, put in order; each order undoes itself.
+    pub(crate) const fn ordered_two(&self, raw: u32) -> u32 {
+        match self.order {
             WordOrder::Abcd => raw,
             WordOrder::Dcba => raw.swap_bytes(),
             WordOrder::Cdab => raw.rotate_left(16),
             WordOrder::Badc => raw.swap_bytes().rotate_left(16),
-        })
+        }
     }
 
-    fn four(&self, bytes: &[u8]) -> Option<u64> {
-        let raw = u64::from_be_bytes(*bytes.first_chunk::<8>()?);
-        let swap_in_registers = |raw: u64| (raw & 0x00FF_00FF_00FF_00FF) << 8 | raw >> 8 & 0x00FF_00FF_00FF_00FF;
-        Some(match self.order {
+    /// Four registers as they arrive, put in order; each order undoes itself.
+    pub(crate) const fn ordered_four(&self, raw: u64) -> u64 {
+        const LOW: u64 = 0x00FF_00FF_00FF_00FF;
+        let reversed = raw.swap_bytes();
+        match self.order {
             WordOrder::Abcd => raw,
-            WordOrder::Dcba => raw.swap_bytes(),
-            WordOrder::Badc => swap_in_registers(raw),
-            WordOrder::Cdab => swap_in_registers(raw.swap_bytes()),
-        })
+            WordOrder::Dcba => reversed,
+            WordOrder::Badc => (raw & LOW) << 8 | raw >> 8 & LOW,
+            WordOrder::Cdab => (reversed & LOW) << 8 | reversed >> 8 & LOW,
+        }
     }
 
     fn whole(&self, raw: i64) -> (Option<Value>, Quality) {

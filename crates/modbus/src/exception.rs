@@ -91,6 +91,25 @@ pub const fn exception_text(code: u8) -> &'static str {
     }
 }
 
+/// An exception code as the answer to a command: the standard's name and what to look at.
+#[must_use]
+pub const fn command_exception(code: u8) -> &'static str {
+    match code {
+        0x01 => "illegal function: the device does not offer this; look in its manual how it is written",
+        0x02 => "illegal data address: the device has no such address, or does not let it be written; check its manual",
+        0x03 => "illegal data value: the device does not take this value; check the limits in its manual",
+        0x04 => "server device failure: the device failed while it carried this out; look at the device",
+        0x05 => "acknowledge: the device took it and is still at work on it; read it back later",
+        0x06 => "server device busy: the device did not take it; try again in a moment",
+        0x08 => "memory parity error: the device reports a fault of its memory; have it serviced",
+        0x0A => "gateway path unavailable: the gateway has no way to this unit; check its configuration",
+        0x0B => {
+            "gateway target device failed to respond: the unit may have taken it or not; check its power and wiring, and read it back"
+        }
+        _ => "an exception code that the standard does not name; see the device's manual",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,7 +132,7 @@ mod tests {
         }
         for code in 0..=255 {
             assert!(!Failure::Exception(code).quality().is_good());
-            assert!(!exception_text(code).is_empty());
+            assert!(!exception_text(code).is_empty() && !command_exception(code).is_empty());
         }
         assert!(Failure::Exception(2).is_lasting() && !Failure::Exception(6).is_lasting());
     }

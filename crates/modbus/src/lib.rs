@@ -1,8 +1,10 @@
-//! Millstream's own Modbus TCP client: one source, its units and their tags, polled.
+//! Millstream's own Modbus TCP client: one source, its units and their tags, polled, and written
+//! on command.
 //!
 //! Purpose: read registers and bits as the configuration says, and give the pass readings, gaps,
-//! states and counts. Pure inside ([`codec`], [`plan`], [`decode`], [`session`], [`schedule`],
-//! [`poller`] take bytes and times and say what to do), I/O outside ([`source`], [`mod@probe`]).
+//! states and counts; carry out commands between the polls, before those that wait. Pure inside
+//! ([`codec`], [`mod@write`], [`plan`], [`decode`], [`encode`], [`session`], [`schedule`], [`poller`] take
+//! bytes and times and say what to do), I/O outside ([`source`], [`mod@probe`]).
 //!
 //! Standards: *Modbus Application Protocol Specification V1.1b3*; *Modbus Messaging on TCP/IP
 //! Implementation Guide V1.0b*.
@@ -13,16 +15,20 @@
 //! - every due poll is answered, or counted in a gap with its reason (R3, A2, G1);
 //! - a device that is silent or fails costs no other device anything, and comes back by itself
 //!   (R2, T4);
-//! - everything held is bounded (T5, S2).
+//! - every command is answered once, no write is sent twice, and none changes more than its tag
+//!   (K1, K2, E1, E2);
+//! - everything held is bounded (T5, S2, K3).
 //!
-//! It does not write to devices, speak serial RTU, or scale beyond `raw * scale + offset`.
+//! It does not say who may write what, speak serial RTU, or scale beyond `raw * scale + offset`.
 
 #![forbid(unsafe_code)]
 
 pub mod backoff;
 pub mod codec;
+mod command;
 pub mod counters;
 pub mod decode;
+pub mod encode;
 pub mod exception;
 pub mod gaps;
 mod health;
@@ -36,7 +42,16 @@ pub mod probe;
 pub mod schedule;
 pub mod session;
 pub mod source;
+mod tagbook;
 mod unit;
+pub mod write;
+
+#[cfg(test)]
+#[path = "../tests/support/recorder.rs"]
+mod recorder;
+#[cfg(test)]
+#[path = "../tests/support/settings.rs"]
+mod settings;
 
 pub use loss::Loss;
 pub use probe::{ProbeReport, probe};

@@ -11,11 +11,14 @@
 //! - R3: every due poll is begun, or counted as skipped or failed.
 //! - R4: a source runs by its answers, not by its socket: without a right answer it is never
 //!   `Running`.
+//! - R5: a command's request goes before every poll that waits, but after [`COMMANDS_IN_ROW_MAX`]
+//!   of them one poll goes, so that commands delay polls and never stop them.
 //!
 //! It opens no socket and reads no clock.
 
 use crate::codec::ReadRequest;
-use crate::counters::Counters;
+use crate::command::{Ask, Desk};
+use crate::counters::{Counter, Counters};
 use crate::exception::Failure;
 use crate::gaps::Moment;
 use crate::health;
@@ -26,12 +29,15 @@ use crate::outlet::Out;
 use crate::plan::Block;
 use crate::schedule::{Demotion, Timing, Turn};
 use crate::session::{Outcome, Session, SessionSettings, UnitSet};
-use crate::unit::{Ended, PROBE, Unit};
+use crate::unit::{COMMAND, Ended, PROBE, Unit};
 use config::ModbusSource;
+use model::device::Pending;
 use model::{Intake, Reading, SourceId, SourceState, TagId};
 
 /// How often counts are handed over, in nanoseconds: 0.5 s.
 const COUNT_EVERY_NS: u64 = 500_000_000;
+/// Requests of commands in a row while polls wait; then one poll goes.
+pub const COMMANDS_IN_ROW_MAX: u32 = 8;
 /// Most units of one source: there are no more unit ids.
 const UNITS_MAX: usize = 255;
 
@@ -56,6 +62,7 @@ impl Ticket {
 /// Everything of a source but its connection.
 #[derive(Debug)]
 pub(crate) struct Polls {
+    desk: Desk,
     pub(crate) address: String,
     pub(crate) timeout_ns: u64,
     pub(crate) units: Vec<Unit>,
@@ -79,6 +86,7 @@ pub(crate) struct Polls {
 pub struct Poller {
     session: Session,
     polls: Polls,
+    commands_in_row: u32,
 }
 
 impl Poller {
@@ -108,7 +116,9 @@ impl Poller {
         let name = |index: &u32| settings.tags.get(*index as usize).map(|tag| format!("{} ({})", tag.name, tag.at));
         let mut poller = Poller {
             session: Session::new(session, seed),
+            commands_in_row: 0,
             polls: Polls {
+                desk: Desk::new(settings),
                 address: settings.address.to_string(),
                 timeout_ns: session.timeout_ns,
                 units: units.collect(),
@@ -184,20 +194,50 @@ impl Poller {
         self.after(now, lost, intake);
     }
 
+    /// Whether another command can be taken; more wait in their queue.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.polls.desk.has_room()
+    }
+
+    /// A command came. It is carried out, or answered at once with why not.
+    pub fn on_command(&mut self, now: Moment, pending: Pending, intake: &dyn Intake) {
+        if self.session.is_connected() {
+            self.polls.desk.take(pending, &self.polls.units);
+        } else {
+            let why = self.why_away();
+            self.polls.desk.refuse(pending, why);
+        }
+        self.after(now, false, intake);
+    }
+
+    /// Why there is no connection, with the address.
+    fn why_away(&self) -> String {
+        match self.session.loss() {
+            Some(loss) => format!("{}: {loss}", self.polls.address),
+            None => format!("{} is being connected to; try again in a moment", self.polls.address),
+        }
+    }
+
     /// What follows every event: a lost connection's consequences, new requests, state, counts.
     fn after(&mut self, now: Moment, lost: bool, intake: &dyn Intake) {
         if lost {
             let all = matches!(self.session.loss(), Some(Loss::Connect(_) | Loss::Silent));
             self.polls.start(now);
             self.polls.on_lost(now, all, intake);
+            let why = self.why_away();
+            self.polls.desk.on_lost(&why);
         }
+        self.polls.desk.sweep(now.mono_ns, &self.polls.units);
         if self.polls.changed {
             self.expect();
         }
         while self.session.can_send(now.mono_ns) {
-            let Some((ticket, request, suspect)) = self.polls.next_request(now.mono_ns) else { break };
-            let sent = self.session.send(now.mono_ns, ticket, request, suspect);
-            debug_assert!(sent, "the session said that it can send");
+            let poll_first = self.commands_in_row >= COMMANDS_IN_ROW_MAX;
+            let sent = (poll_first && self.send_poll(now)) || self.send_command(now) || self.send_poll(now);
+            if !sent {
+                break;
+            }
         }
         if std::mem::take(&mut self.polls.changed) {
             let state = health::state(&self.session, &self.polls);
@@ -211,8 +251,32 @@ impl Poller {
         }
     }
 
+    fn send_poll(&mut self, now: Moment) -> bool {
+        let Some((ticket, request, suspect)) = self.polls.next_request(now.mono_ns) else { return false };
+        let sent = self.session.send(now.mono_ns, ticket, request, suspect);
+        debug_assert!(sent, "the session said that it can send");
+        self.session.counters().add(Counter::Polls, 1);
+        self.commands_in_row = 0;
+        true
+    }
+
+    fn send_command(&mut self, now: Moment) -> bool {
+        let Some((ticket, ask, suspect)) = self.polls.next_command(now.mono_ns) else { return false };
+        let sent = match ask {
+            Ask::Read(request) => self.session.send(now.mono_ns, ticket, request, suspect),
+            Ask::Write(request) => self.session.send_write(now.mono_ns, ticket, &request, suspect),
+        };
+        debug_assert!(sent, "the session said that it can send");
+        self.session.counters().add(Counter::CommandRequests, 1);
+        self.commands_in_row += 1;
+        true
+    }
+
     fn count(&mut self, now: Moment, intake: &dyn Intake) {
         let source = self.polls.source;
+        let (done, failed) = self.polls.desk.drain_counts();
+        self.polls.counters.add(Counter::CommandsDone, done);
+        self.polls.counters.add(Counter::CommandsFailed, failed);
         self.polls.counted_ns = now.mono_ns;
         self.session.counters().drain(|name, count| intake.count(source, name, count));
         self.polls.counters.drain(|name, count| intake.count(source, name, count));
@@ -366,6 +430,15 @@ impl Polls {
         None
     }
 
+    /// The next request of a command.
+    fn next_command(&mut self, now_ns: u64) -> Option<(u64, Ask, bool)> {
+        let (index, number, ask) = self.desk.next(now_ns, &self.units)?;
+        let unit = self.units.get_mut(index)?;
+        unit.begin_command();
+        let ticket = Ticket { unit: index as u8, lane: COMMAND, request: number };
+        Some((ticket.number(), ask, unit.demotion.is_suspect()))
+    }
+
     fn on_outcome(&mut self, ticket: u64, sent_ns: u64, outcome: Outcome<'_>, now: Moment, intake: &dyn Intake) {
         let Ticket { unit, lane, request } = Ticket::of(ticket);
         let Polls { units, groups, counters, text, source, .. } = self;
@@ -374,10 +447,14 @@ impl Polls {
             let end = Ended { lane, request, sent_ns, outcome };
             self.changed |= unit.on_outcome(&end, groups, &mut out);
         }
+        if lane == COMMAND {
+            self.desk.on_outcome(request, outcome);
+        }
     }
 
     fn next_ns(&self, now_ns: u64, connected: bool) -> u64 {
-        self.units.iter().map(|unit| unit.next_ns(now_ns, connected)).min().unwrap_or(u64::MAX)
+        let commands = self.desk.next_ns();
+        self.units.iter().map(|unit| unit.next_ns(now_ns, connected)).chain(commands).min().unwrap_or(u64::MAX)
     }
 }
 

@@ -1,14 +1,9 @@
-#[path = "../tests/support/recorder.rs"]
-mod recorder;
-#[path = "../tests/support/settings.rs"]
-mod settings;
-
 use super::*;
 use crate::codec::Function;
+use crate::recorder::Recorder;
+use crate::settings::{source, tag};
 use config::{Area, RegisterType};
 use model::{GapReason, Quality, Refused, TimestampNs, Value};
-use recorder::Recorder;
-use settings::{source, tag};
 use std::time::Duration;
 
 const MS: u64 = 1_000_000;

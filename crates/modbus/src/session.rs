@@ -15,9 +15,10 @@
 //! It does no I/O and reads no clock; it does not know tags or cycles ([`crate::poller`] does).
 
 use crate::backoff::Backoff;
-use crate::codec::{self, Adu, Answer, ReadRequest, Splitter};
+use crate::codec::{self, Adu, Answer, Mismatch, ReadRequest, Splitter};
 use crate::counters::{Counter, Counters};
 use crate::loss::Loss;
+use crate::write::{Confirmed, Echo, Write, WriteRequest};
 use std::collections::VecDeque;
 
 /// Ids of given-up requests that are kept out of use; one more closes the connection.
@@ -31,7 +32,8 @@ const STRIKES_MAX: u32 = 4;
 const GIVEN_UP_NS: u64 = 60_000_000_000;
 /// First and longest time without pipelining after a burst was lost: one minute, one hour.
 const FALLBACK_NS: (u64, u64) = (60_000_000_000, 3_600_000_000_000);
-/// Bytes that may wait for the socket: the requests of the deepest pipeline.
+/// Bytes that wait for the socket when no more is sent: the reads of the deepest pipeline. One
+/// request more, of at most [`codec::ADU_BYTES_MAX`], may have joined them.
 const OUTBOX_BYTES_MAX: usize = 16 * codec::REQUEST_BYTES;
 
 /// What a session is told by the configuration.
@@ -52,6 +54,10 @@ pub struct SessionSettings {
 pub enum Outcome<'a> {
     /// Its data, as long as was asked for.
     Data(&'a [u8]),
+    /// The device confirmed the write.
+    Written,
+    /// The device answered the write, but names another address or value than was written.
+    Misconfirmed,
     /// An exception code (V1.1b3, 7).
     Exception(u8),
     /// No answer within the timeout.
@@ -93,11 +99,41 @@ enum Phase {
     Open,
 }
 
+/// What the right answer to a request looks like.
+#[derive(Clone, Copy, Debug)]
+enum Expected {
+    Data(ReadRequest),
+    Echo(Echo),
+}
+
+impl Expected {
+    const fn unit(&self) -> u8 {
+        match self {
+            Expected::Data(request) => request.unit,
+            Expected::Echo(echo) => echo.unit(),
+        }
+    }
+
+    fn check<'a>(&self, frame: &Adu<'a>) -> Result<Outcome<'a>, Mismatch> {
+        Ok(match self {
+            Expected::Data(request) => match codec::check(request, frame)? {
+                Answer::Data(data) => Outcome::Data(data),
+                Answer::Exception(code) => Outcome::Exception(code),
+            },
+            Expected::Echo(echo) => match echo.check(frame)? {
+                Confirmed::Asked => Outcome::Written,
+                Confirmed::Other => Outcome::Misconfirmed,
+                Confirmed::Exception(code) => Outcome::Exception(code),
+            },
+        })
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Flight {
     transaction: u16,
     ticket: u64,
-    request: ReadRequest,
+    expected: Expected,
     sent_ns: u64,
     deadline_ns: u64,
     burst: bool,
@@ -232,8 +268,27 @@ impl Session {
     /// [`Session::can_send`] is false.
     #[must_use]
     pub fn send(&mut self, now_ns: u64, ticket: u64, request: ReadRequest, suspect: bool) -> bool {
+        let sent = self.begin(now_ns, ticket, Expected::Data(request), suspect);
+        if let Some(transaction) = sent {
+            self.outbox.extend_from_slice(&request.encode(transaction));
+        }
+        sent.is_some()
+    }
+
+    /// [`Session::send`] for a write.
+    #[must_use]
+    pub fn send_write(&mut self, now_ns: u64, ticket: u64, request: &WriteRequest, suspect: bool) -> bool {
+        let sent = self.begin(now_ns, ticket, Expected::Echo(request.echo()), suspect);
+        if let Some(transaction) = sent {
+            request.encode(transaction, &mut self.outbox);
+        }
+        sent.is_some()
+    }
+
+    /// Counts a request as under way, and gives its transaction id.
+    fn begin(&mut self, now_ns: u64, ticket: u64, expected: Expected, suspect: bool) -> Option<u16> {
         if !self.can_send(now_ns) {
-            return false;
+            return None;
         }
         let transaction = self.transaction();
         let burst = !self.flights.is_empty();
@@ -241,10 +296,8 @@ impl Session {
             self.flights.iter_mut().for_each(|flight| flight.burst = true);
         }
         let deadline_ns = now_ns.saturating_add(self.settings.timeout_ns);
-        self.flights.push(Flight { transaction, ticket, request, sent_ns: now_ns, deadline_ns, burst, suspect });
-        self.outbox.extend_from_slice(&request.encode(transaction));
-        self.counters.add(Counter::Polls, 1);
-        true
+        self.flights.push(Flight { transaction, ticket, expected, sent_ns: now_ns, deadline_ns, burst, suspect });
+        Some(transaction)
     }
 
     /// Bytes came.
@@ -276,20 +329,17 @@ impl Session {
         let Some(at) = self.flights.iter().position(|flight| flight.transaction == frame.transaction) else {
             return self.on_stray(now_ns, frame);
         };
-        let answer = codec::check(&self.flights[at].request, frame).map_err(Loss::Mismatch)?;
+        let outcome = self.flights[at].expected.check(frame).map_err(Loss::Mismatch)?;
         let flight = self.flights.remove(at);
         self.heard(now_ns);
         self.heard_ns = Some(now_ns);
         self.backoff.reset();
         self.quiet_until_ns = now_ns.saturating_add(self.settings.request_delay_ns);
         self.counters.add(Counter::Answers, 1);
-        match answer {
-            Answer::Data(data) => results(flight.ticket, flight.sent_ns, Outcome::Data(data)),
-            Answer::Exception(code) => {
-                self.counters.add(Counter::Exceptions, 1);
-                results(flight.ticket, flight.sent_ns, Outcome::Exception(code));
-            }
+        if matches!(outcome, Outcome::Exception(_)) {
+            self.counters.add(Counter::Exceptions, 1);
         }
+        results(flight.ticket, flight.sent_ns, outcome);
         Ok(())
     }
 
@@ -342,7 +392,7 @@ impl Session {
         let held_ns = GIVEN_UP_NS.max(self.settings.timeout_ns.saturating_mul(10));
         self.given_up.push_back(GivenUp {
             transaction: flight.transaction,
-            unit: flight.request.unit,
+            unit: flight.expected.unit(),
             until_ns: now_ns.saturating_add(held_ns),
         });
         self.quiet_until_ns = self.quiet_until_ns.max(now_ns.saturating_add(self.settings.request_delay_ns));
@@ -358,7 +408,7 @@ impl Session {
             self.strikes += 1;
             self.struck_ns = now_ns;
         }
-        self.silent.insert(flight.request.unit);
+        self.silent.insert(flight.expected.unit());
         false
     }
 
@@ -464,14 +514,26 @@ pub fn fuzz_answers(bytes: &[u8]) {
         address: 0,
         quantity: ticket as u16 + 1,
     };
+    let write = |ticket: u64| WriteRequest { unit: 1, write: Write::Register { address: ticket as u16, word: 7 } };
+    let is_read = |ticket: u64| ticket < 12;
     for ticket in 0..16 {
-        assert!(session.send(0, ticket, request(ticket), false), "an open session takes its depth of requests");
+        let sent = if is_read(ticket) {
+            session.send(0, ticket, request(ticket), false)
+        } else {
+            session.send_write(0, ticket, &write(ticket), false)
+        };
+        assert!(sent, "an open session takes its depth of requests");
     }
     let mut ends = [0_u8; 16];
     let mut end = |ticket: u64, _, outcome: Outcome<'_>| {
         ends[ticket as usize] += 1;
-        if let Outcome::Data(data) = outcome {
-            assert_eq!(data.len(), request(ticket).answer_bytes(), "data of another length than was asked for");
+        match outcome {
+            Outcome::Data(data) => {
+                let asked = is_read(ticket).then(|| request(ticket).answer_bytes());
+                assert_eq!(Some(data.len()), asked, "data of another length than was asked for");
+            }
+            Outcome::Written | Outcome::Misconfirmed => assert!(!is_read(ticket), "a read was confirmed as a write"),
+            Outcome::Exception(_) | Outcome::TimedOut { .. } | Outcome::Closed => {}
         }
     };
     for part in bytes.chunks(7) {

@@ -16,6 +16,8 @@ fn ask(unit: u8, quantity: u16) -> ReadRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum End {
     Data(Vec<u8>),
+    Written,
+    Misconfirmed,
     Exception(u8),
     TimedOut(bool),
     Closed,
@@ -44,6 +46,15 @@ impl Bench {
         transaction
     }
 
+    fn write(&mut self, now_ns: u64, ticket: u64, request: &WriteRequest) -> u16 {
+        let before = self.session.outbox().len();
+        assert!(self.session.send_write(now_ns, ticket, request, false));
+        let frame = &self.session.outbox()[before..];
+        let transaction = u16::from_be_bytes([frame[0], frame[1]]);
+        self.session.sent(usize::MAX);
+        transaction
+    }
+
     fn bytes(&mut self, now_ns: u64, bytes: &[u8]) -> &mut Bench {
         let ends = &mut self.ends;
         self.session.on_bytes(now_ns, bytes, &mut |ticket, _, outcome| ends.push((ticket, end(outcome))));
@@ -64,6 +75,8 @@ impl Bench {
 fn end(outcome: Outcome<'_>) -> End {
     match outcome {
         Outcome::Data(data) => End::Data(data.to_vec()),
+        Outcome::Written => End::Written,
+        Outcome::Misconfirmed => End::Misconfirmed,
         Outcome::Exception(code) => End::Exception(code),
         Outcome::TimedOut { burst } => End::TimedOut(burst),
         Outcome::Closed => End::Closed,
@@ -309,4 +322,38 @@ proptest! {
         let bytes: Vec<u8> = parts.iter().flat_map(|(id, unit, pdu)| frame(*id, *unit, pdu)).collect();
         fuzz_answers(&bytes);
     }
+}
+
+#[test]
+fn a_write_ends_with_its_own_confirmation_among_reads() {
+    let mut bench = Bench::open(settings(4));
+    let write = |word| WriteRequest { unit: 1, write: Write::Register { address: 5, word } };
+    let read = bench.send(0, 1, ask(1, 1));
+    let first = bench.write(0, 2, &write(0x1234));
+    let second = bench.write(0, 3, &write(9));
+    bench.bytes(MS, &frame(second, 1, &[6, 0, 5, 0, 8]));
+    bench.bytes(MS, &frame(first, 1, &[6, 0, 5, 0x12, 0x34]));
+    bench.bytes(MS, &answer(read, 1, &[7]));
+    let ends = [(3, End::Misconfirmed), (2, End::Written), (1, End::Data(vec![0, 7]))];
+    assert_eq!(bench.ends, ends);
+    let third = bench.write(2 * MS, 4, &write(1));
+    bench.bytes(3 * MS, &frame(third, 1, &[0x86, 2]));
+    assert_eq!(bench.ends[3], (4, End::Exception(2)));
+    assert!(bench.session.is_connected());
+    let fourth = bench.write(4 * MS, 5, &write(1));
+    bench.bytes(5 * MS, &answer(fourth, 1, &[7]));
+    assert_eq!(bench.ends[4], (5, End::Closed), "a read's answer is no write's");
+    assert_eq!(bench.counted(Counter::BadFrames), 1);
+}
+
+#[test]
+fn a_write_without_an_answer_is_a_timeout_and_its_late_answer_is_dropped() {
+    let mut bench = Bench::open(settings(1));
+    let write = WriteRequest { unit: 1, write: Write::Coil { address: 5, on: true } };
+    let id = bench.write(0, 1, &write);
+    assert!(!bench.session.can_send(0));
+    bench.time(100 * MS);
+    assert_eq!(bench.ends, [(1, End::TimedOut(false))]);
+    bench.bytes(150 * MS, &frame(id, 1, &[5, 0, 5, 0xFF, 0]));
+    assert_eq!((bench.ends.len(), bench.counted(Counter::LateReplies)), (1, 1));
 }

@@ -15,6 +15,7 @@ use crate::loss::Loss;
 use crate::poller::Poller;
 use config::ModbusSource;
 use env::Clock;
+use model::device::{Commands, DeviceError, Pending};
 use model::{Intake, SourceId, SourceState, TagId};
 use std::collections::hash_map::DefaultHasher;
 use std::future::Future;
@@ -40,6 +41,9 @@ const SLEEP_MAX: Duration = Duration::from_secs(3600);
 /// its units, and says readings, gaps, states and counts through `intake`. Spawn it on the shard's
 /// own single-threaded runtime, which must have time and I/O enabled.
 ///
+/// `commands` are carried out between the polls, before those that wait; while there is no
+/// connection each is answered at once with why not.
+///
 /// It returns after `stop` only; whatever fails is said as a state and tried again.
 pub async fn run(
     name: String,
@@ -48,22 +52,23 @@ pub async fn run(
     intake: Rc<dyn Intake>,
     clock: Rc<dyn Clock>,
     stop: impl Future<Output = ()>,
+    mut commands: Commands,
 ) {
     let mut stop = pin!(stop);
     let declared = tokio::select! {
         biased;
         () = stop.as_mut() => return,
-        declared = declare(&name, &path, &settings, &*intake) => declared,
+        declared = refusing(&mut commands, declare(&name, &path, &settings, &*intake)) => declared,
     };
     let Some((source, ids)) = declared else {
-        stop.await;
+        refusing(&mut commands, stop).await;
         return;
     };
     let mut hasher = DefaultHasher::new();
     (&name, clock.wall().0).hash(&mut hasher);
     let poller = Poller::new(&settings, source, &ids, hasher.finish());
-    let mut shell =
-        Shell { settings, intake, clock, poller, sleep: Box::pin(sleep(Duration::ZERO)), asleep_until: None };
+    let sleep = Box::pin(sleep(Duration::ZERO));
+    let mut shell = Shell { settings, intake, clock, poller, commands, sleep, asleep_until: None };
     tokio::select! {
         biased;
         () = stop.as_mut() => {}
@@ -71,6 +76,21 @@ pub async fn run(
     }
     let now = shell.now();
     shell.poller.finish(now, &*shell.intake);
+}
+
+/// Does something while every command is refused, because there is no device to carry it out.
+async fn refusing<T>(commands: &mut Commands, meanwhile: impl Future<Output = T>) -> T {
+    let mut meanwhile = pin!(meanwhile);
+    loop {
+        tokio::select! {
+            biased;
+            done = meanwhile.as_mut() => return done,
+            pending = commands.next() => {
+                let why = "its tags are not declared; see the state of the source".to_owned();
+                pending.answer(Err(DeviceError::NotConnected { why }));
+            }
+        }
+    }
 }
 
 /// Makes the source and its tags known, trying again while that is refused. `None` where a path is
@@ -119,6 +139,7 @@ struct Shell {
     intake: Rc<dyn Intake>,
     clock: Rc<dyn Clock>,
     poller: Poller,
+    commands: Commands,
     sleep: Pin<Box<Sleep>>,
     asleep_until: Option<u64>,
 }
@@ -126,6 +147,7 @@ struct Shell {
 /// Which of the things waited for came first.
 enum Woke {
     Time,
+    Command(Pending),
     Readable,
     Writable,
     Broken(Loss),
@@ -143,7 +165,8 @@ impl Shell {
             let now = self.now();
             self.poller.on_time(now, &*self.intake);
             if !self.poller.begin_connect(now) {
-                self.until_next().await;
+                let pending = self.idle().await;
+                self.on_command(pending);
                 continue;
             }
             match self.connect().await {
@@ -169,11 +192,29 @@ impl Shell {
             tokio::select! {
                 biased;
                 connected = connecting.as_mut() => return connected,
-                () = self.until_next() => {
+                pending = self.idle() => {
+                    self.on_command(pending);
                     let now = self.now();
                     self.poller.on_time(now, &*self.intake);
                 }
             }
+        }
+    }
+
+    /// Waits for a command or for time.
+    async fn idle(&mut self) -> Option<Pending> {
+        let room = self.poller.has_room();
+        self.reset_sleep();
+        tokio::select! {
+            () = self.sleep.as_mut() => None,
+            pending = self.commands.next(), if room => Some(pending),
+        }
+    }
+
+    fn on_command(&mut self, pending: Option<Pending>) {
+        if let Some(pending) = pending {
+            let now = self.now();
+            self.poller.on_command(now, pending, &*self.intake);
         }
     }
 
@@ -192,6 +233,7 @@ impl Shell {
             match woke {
                 Woke::Broken(loss) => self.poller.on_lost(now, loss, &*self.intake),
                 Woke::Time => self.poller.on_time(now, &*self.intake),
+                Woke::Command(pending) => self.poller.on_command(now, pending, &*self.intake),
                 Woke::Readable | Woke::Writable => {}
             }
         }
@@ -200,7 +242,7 @@ impl Shell {
     async fn wait(&mut self, stream: &TcpStream) -> Woke {
         let writes = !self.poller.outbox().is_empty();
         tokio::select! {
-            () = self.until_next() => Woke::Time,
+            pending = self.idle() => pending.map_or(Woke::Time, Woke::Command),
             ready = stream.readable() => ready.map_or_else(|error| Woke::Broken(lost(&error)), |()| Woke::Readable),
             ready = stream.writable(), if writes => {
                 ready.map_or_else(|error| Woke::Broken(lost(&error)), |()| Woke::Writable)
@@ -241,9 +283,9 @@ impl Shell {
         Woke::Time
     }
 
-    /// Sleeps until the poller has something to do by time. The timer is only set anew when that
-    /// time changed.
-    async fn until_next(&mut self) {
+    /// Sets the timer to when the poller has something to do by time; only anew when that time
+    /// changed.
+    fn reset_sleep(&mut self) {
         let now = self.now();
         let next = self.poller.next_ns(now);
         if self.asleep_until != Some(next) || self.sleep.is_elapsed() {
@@ -251,7 +293,6 @@ impl Shell {
             self.sleep.as_mut().reset(Instant::now() + wait);
             self.asleep_until = Some(next);
         }
-        self.sleep.as_mut().await;
     }
 }
 

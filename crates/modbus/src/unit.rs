@@ -20,6 +20,8 @@ use model::TagId;
 
 /// Stands for the lane in the ticket of a probe.
 pub(crate) const PROBE: u32 = 0xFF_FFFF;
+/// Stands for the lane in the ticket of a command's request.
+pub(crate) const COMMAND: u32 = 0xFF_FFFE;
 /// First wait before a busy device is asked again, in nanoseconds: 100 ms; it doubles.
 const BUSY_NS: u64 = 100_000_000;
 
@@ -78,17 +80,17 @@ impl Unit {
         let silent = match end.outcome {
             Outcome::TimedOut { burst } => !burst,
             Outcome::Exception(code) => Failure::Exception(code).is_gateway(),
-            Outcome::Data(_) | Outcome::Closed => false,
+            Outcome::Data(_) | Outcome::Written | Outcome::Misconfirmed | Outcome::Closed => false,
         };
-        let answered = matches!(end.outcome, Outcome::Data(_) | Outcome::Exception(_)) && !silent;
+        let answered = !silent && !matches!(end.outcome, Outcome::TimedOut { .. } | Outcome::Closed);
         let mut changed = answered && self.demotion.on_answer();
         if changed {
             self.lanes.iter_mut().for_each(|lane| lane.forgive(now_ns));
         }
-        if end.lane == PROBE {
-            self.probing = false;
-        } else {
-            changed |= self.lead(end, groups, out);
+        match end.lane {
+            PROBE => self.probing = false,
+            COMMAND => {} // the desk hears of it
+            _ => changed |= self.lead(end, groups, out),
         }
         // Requests of one burst that are lost together are one timeout of the unit.
         if silent && end.sent_ns >= self.struck_ns {
@@ -114,6 +116,7 @@ impl Unit {
         let again = !self.demotion.is_demoted();
         let failure = match end.outcome {
             Outcome::Data(data) => return lane.on_data(at, data, group, tags, out),
+            Outcome::Written | Outcome::Misconfirmed => return false, // only commands write
             Outcome::Closed => return lane.on_failure(at, Failure::NotConnected, group, tags, out),
             Outcome::TimedOut { burst: true } if again && lane.retry(at, 1).is_some() => return false,
             Outcome::TimedOut { .. } => Failure::Timeout,
@@ -146,6 +149,18 @@ impl Unit {
         [probe, busy].into_iter().flatten().fold(lanes, u64::min)
     }
 
+    /// Whether a request of a poll or command may go to it now (U1).
+    pub(crate) const fn takes(&self, now_ns: u64) -> bool {
+        !self.demotion.is_demoted()
+            && self.busy_until_ns <= now_ns
+            && !(self.demotion.is_suspect() && self.in_flight > 0)
+    }
+
+    /// A command's request goes to it.
+    pub(crate) const fn begin_command(&mut self) {
+        self.in_flight += 1;
+    }
+
     /// Its next request, as lane, request and what is read; counted as under way.
     pub(crate) fn next_request(&mut self, now_ns: u64, groups: &[Group]) -> Option<(u32, u32, Block)> {
         if let Some(probe_at) = self.demotion.probe_at_ns() {
@@ -163,7 +178,7 @@ impl Unit {
             let block = Block { address: point.address, quantity: point.span, count: 1, ..*block };
             return Some((PROBE, 0, block));
         }
-        if self.busy_until_ns > now_ns || (self.demotion.is_suspect() && self.in_flight > 0) {
+        if !self.takes(now_ns) {
             return None;
         }
         for (lane, index) in self.lanes.iter_mut().zip(0..) {

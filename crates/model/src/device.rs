@@ -234,6 +234,11 @@ impl Reply {
         self.sent = true;
     }
 
+    /// The device refused what was sent and did nothing, so the command had no effect so far.
+    pub const fn mark_unsent(&mut self) {
+        self.sent = false;
+    }
+
     /// Whether the command was said to be sent.
     #[must_use]
     pub const fn is_sent(&self) -> bool {
@@ -457,8 +462,8 @@ pub fn commands(limit: usize) -> (Commander, Commands) {
 /// Longest name that is compared, in characters; it bounds the time of [`nearest`].
 const NAME_CHARS_MAX: usize = 64;
 
-/// The known name that is nearest to a wrong one by insertions, deletions and replacements of
-/// characters, if any is within a third of its length (at least 1).
+/// The known name that is nearest to a wrong one by insertions, deletions, replacements and swaps
+/// of neighbours, if any is within a third of its length (at least 1).
 #[must_use]
 pub fn nearest<'n>(wrong: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let wrong: Vec<char> = wrong.to_lowercase().chars().take(NAME_CHARS_MAX).collect();
@@ -470,15 +475,21 @@ pub fn nearest<'n>(wrong: &str, known: impl Iterator<Item = &'n str>) -> Option<
         .map(|(_, name)| name)
 }
 
+/// The optimal string alignment distance, row by row.
 fn distance(wrong: &[char], name: &str) -> usize {
+    let name: Vec<char> = name.chars().take(NAME_CHARS_MAX).collect();
+    let mut before = Vec::new();
     let mut row: Vec<usize> = (0..=wrong.len()).collect();
-    for (i, theirs) in name.chars().take(NAME_CHARS_MAX).enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+    for (i, theirs) in name.iter().enumerate() {
+        let mut next = vec![i + 1];
         for (j, ours) in wrong.iter().enumerate() {
-            let replaced = diagonal + usize::from(*ours != theirs);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+            let mut least = (row[j] + usize::from(ours != theirs)).min(row[j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && name[i - 1] == *ours && wrong[j - 1] == *theirs {
+                least = least.min(before[j - 1] + 1);
+            }
+            next.push(least);
         }
+        before = std::mem::replace(&mut row, next);
     }
     row[wrong.len()]
 }

@@ -170,6 +170,8 @@ fn the_nearest_name_is_near() {
     let names = ["setpoint", "state", "zone1", "meter1/limit"];
     let near = |wrong| nearest(wrong, names.into_iter());
     assert_eq!(near("setpiont"), Some("setpoint"));
+    assert_eq!(near("stete"), Some("state"));
+    assert_eq!(near("satte"), Some("state"));
     assert_eq!(near("SetPoint"), Some("setpoint"));
     assert_eq!(near("meter2/limit"), Some("meter1/limit"));
     assert_eq!(near("conveyor"), None);

@@ -164,7 +164,9 @@ pub fn run_with(
             let stop = async move {
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
-            let running = millstream_modbus::run("device".into(), "site/device".into(), source, intake, clock, stop);
+            let (_, commands) = model::device::commands(1);
+            let running =
+                millstream_modbus::run("device".into(), "site/device".into(), source, intake, clock, stop, commands);
             tasks.push(tokio::task::spawn_local(running));
         }
         let begun = Instant::now();
