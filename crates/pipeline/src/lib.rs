@@ -22,6 +22,7 @@ pub mod rollup;
 mod sources;
 mod state;
 pub mod timeline;
+pub mod watch;
 
 pub use directory::{LogStatus, ShardView, SourceStatus, TagTable, Totals};
 pub use intake::ShardIntake;

@@ -121,6 +121,11 @@ impl Pass {
         &self.state
     }
 
+    /// Samples that rules and synchronisation want to see.
+    pub const fn watch(&mut self) -> &mut crate::watch::Watch {
+        &mut self.state.watch
+    }
+
     /// What other threads see.
     #[must_use]
     pub const fn view(&self) -> &Arc<ShardView> {

@@ -10,6 +10,7 @@ use crate::definitions::{Definitions, TagInfo};
 use crate::gaps::ShownGaps;
 use crate::rollup::Rollups;
 use crate::timeline::{Timeline, sample_time};
+use crate::watch::{Watch, Watched};
 use frame::{ArchivedTagRecord, Frame, SamplesView, ScanView, View};
 use model::{ProducerId, Quality, Sequence, SourceId, TagDeclaration, TagId, TagPath, TextId, TimestampNs, ValueKind};
 use ring::{Latest, LatestWriter};
@@ -40,6 +41,8 @@ pub struct State {
     pub timeline: Timeline,
     /// Gaps that queries show.
     pub gaps: ShownGaps,
+    /// Samples that rules and synchronisation want to see.
+    pub watch: Watch,
     latest: LatestWriter,
     tags: Vec<TagState>,
     deadbands: Vec<Deadband>,
@@ -58,6 +61,7 @@ impl State {
             rollups: Rollups::default(),
             timeline: Timeline::default(),
             gaps: ShownGaps::default(),
+            watch: Watch::default(),
             latest,
             tags: Vec::new(),
             deadbands: Vec::new(),
@@ -217,9 +221,25 @@ impl State {
             seen_ns: received.0,
         });
         self.latest.write_run(first, latest);
+        if self.watch.touches(first, count) {
+            self.watch_run(scan, received);
+        }
         let number = |i: usize| (!quality(i).is_bad()).then(|| as_number(tags[i].kind, values[i].to_native()));
         self.rollups.add_run(first, time, (0..count).map(number));
         self.note_data(first, count, received);
+    }
+
+    /// Takes down the watched ones of a scan.
+    #[cold]
+    fn watch_run(&mut self, scan: ScanView<'_>, received: TimestampNs) {
+        let first = scan.tag_first().0;
+        for i in 0..scan.len() {
+            let (tag, (bits, quality)) = (first + i as u32, scan.at(i));
+            if self.watch.is_watched(tag) {
+                let kind = self.tags[tag as usize].kind;
+                self.watch.note(Watched { tag, kind, bits, quality, received });
+            }
+        }
     }
 
     fn samples_view(&mut self, samples: SamplesView<'_>, received: TimestampNs) {
@@ -262,6 +282,9 @@ impl State {
                 seen_ns: received.0,
             },
         );
+        if self.watch.is_watched(tag) {
+            self.watch.note(Watched { tag, kind, bits, quality, received });
+        }
         if !quality.is_bad() {
             self.rollups.add(tag, time, as_number(kind, bits));
         }

@@ -1,0 +1,396 @@
+//! The desk: the journal and everything that is a fold over it, driven in small steps.
+//!
+//! Purpose: what is published is written, and once it is durable it is shown to every flow that
+//! wants it; what the flows' engines say is carried out by whoever drives the desk, and what came of
+//! it is told back. The desk itself does no I/O but through the disk that is passed in.
+//!
+//! Invariants
+//! - J11: a flow is shown only what is durable; a delivery's end may be forgotten by a crash, its
+//!   message never.
+//! - J12: what the engines want journalled is written in their order, before anything else of
+//!   theirs starts; while the journal takes nothing, nothing starts.
+//! - J13: one step does a bounded amount of work and says whether there is more.
+
+mod actions;
+mod feed;
+mod publish;
+mod recover;
+mod show;
+
+pub use feed::{ReadWanted, Reading};
+pub use publish::{Event, Published, PublishError, Written};
+pub use recover::Recovery;
+pub(crate) use recover::ReplayBody;
+pub use show::{FlowRow, LATENCY_BOUNDS_MS};
+
+use crate::alarm_book::AlarmBook;
+use crate::entry::Draft;
+use crate::journal::Journal;
+use crate::letters::Letters;
+use crate::message::{Message, hash128};
+use crate::outlet::{Outlet, Send, Wants};
+use crate::records::{EntitySpec, RecordBook};
+use crate::runs::BatchBook;
+use crate::spec::FlowSpec;
+use crate::trail::Report;
+use delivery::{DeliveryId, Offset};
+use env::disk::Disk;
+use model::{LogPosition, Refused, TimestampNs};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// Messages that become recent in one step.
+const COMMITTED_PER_STEP: usize = 16;
+/// Flows whose engines run in one step.
+const FLOWS_PER_STEP: usize = 4;
+/// Newest messages that are held for flows that are a little behind, by count and bytes.
+const RECENT_MAX: usize = 4_096;
+const RECENT_BYTES_MAX: usize = 16 << 20;
+/// Entries that wait for a journal that takes nothing; while there are any, nothing starts.
+const OWED_PER_APPEND: usize = 512;
+/// Message ids that duplicates are known by: the newest.
+pub const IDS_MAX: usize = 1_000_000;
+/// How often letters are carried forward and the hold is moved, ns.
+const TIDY_NS: i64 = 1_000_000_000;
+/// Letters that are written again in one tidying.
+const CARRIED_MAX: usize = 64;
+
+/// What the desk is told when it is made.
+pub struct Settings {
+    /// The flows, in the order of the configuration.
+    pub flows: Vec<FlowSpec>,
+    /// The kinds of documents.
+    pub entities: Vec<EntitySpec>,
+    /// Rules and batches.
+    pub alarms: AlarmBook,
+    /// Batches and their schedules.
+    pub batches: BatchBook,
+    /// Bytes that flows may hold back before new messages are refused.
+    pub backlog_bytes: u64,
+    /// Seed of every engine's jitter.
+    pub seed: u64,
+}
+
+/// The journal and everything that is a fold over it.
+pub struct Desk {
+    pub(crate) journal: Journal,
+    pub(crate) outlets: Vec<Outlet>,
+    pub(crate) letters: Letters,
+    pub(crate) records: RecordBook,
+    pub(crate) entities: Vec<EntitySpec>,
+    pub(crate) alarms: AlarmBook,
+    pub(crate) batches: BatchBook,
+    pub(crate) ids: Ids,
+    /// Last published value of a tag, by path.
+    pub(crate) tags: HashMap<String, String>,
+    uncommitted: VecDeque<Rc<Message>>,
+    recent: VecDeque<Rc<Message>>,
+    recent_bytes: usize,
+    /// Every message up to here was put to the recent ones and counted.
+    committed: Offset,
+    owed: VecDeque<Draft>,
+    wants: Wants,
+    /// Every message behind this one is among the recent ones.
+    dropped: Offset,
+    next_fed: usize,
+    /// Flows whose engines have something to do, each once.
+    ready: VecDeque<usize>,
+    is_ready: Vec<bool>,
+    backlog_bytes: u64,
+    tidied: TimestampNs,
+    last_event: Offset,
+    event_waiters: Vec<(Offset, Waker)>,
+    closing: bool,
+    /// Messages that were published since the start.
+    pub published: u64,
+}
+
+/// Message ids that duplicates are known by.
+#[derive(Default)]
+pub(crate) struct Ids {
+    known: HashMap<u128, Offset>,
+    order: VecDeque<(u128, Offset)>,
+}
+
+impl Ids {
+    pub(crate) fn find(&self, stream: &str, id: &str) -> Option<Offset> {
+        self.known.get(&hash128(&[stream.as_bytes(), id.as_bytes()])).copied()
+    }
+
+    pub(crate) fn put(&mut self, stream: &str, id: &str, offset: Offset) {
+        let name = hash128(&[stream.as_bytes(), id.as_bytes()]);
+        if self.known.insert(name, offset).is_none() {
+            self.order.push_back((name, offset));
+        }
+        if self.order.len() > IDS_MAX
+            && let Some((oldest, _)) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+
+    fn forget_until(&mut self, oldest: Offset) {
+        while let Some((name, _)) = self.order.front().copied().filter(|(_, offset)| *offset <= oldest) {
+            self.order.pop_front();
+            self.known.remove(&name);
+        }
+    }
+}
+
+impl Desk {
+    /// One step; answers whether there is more to do now.
+    pub fn step(&mut self, now_ns: u64, now: TimestampNs, disk: &mut dyn Disk) -> bool {
+        let mut work = self.poll_journal(now_ns, now, disk);
+        work += self.pay(now);
+        work += self.commit();
+        work += self.feed(now);
+        if self.owed.is_empty() && !self.closing {
+            work += self.run_flows(now);
+            work += self.run_alarms(now);
+        }
+        self.tidy(now);
+        work > 0
+    }
+
+    fn poll_journal(&mut self, now_ns: u64, now: TimestampNs, disk: &mut dyn Disk) -> usize {
+        let Desk { journal, outlets, alarms, batches, tags, .. } = self;
+        journal.poll(now_ns, now, disk, &mut |builder| {
+            recover::snapshot(builder, outlets, alarms, batches, tags);
+        })
+    }
+
+    /// Writes what is owed to the journal, in order (J12).
+    fn pay(&mut self, now: TimestampNs) -> usize {
+        let mut paid = 0;
+        while !self.owed.is_empty() {
+            let count = self.owed.len().min(OWED_PER_APPEND);
+            let drafts: Vec<Draft> = self.owed.iter().take(count).cloned().collect();
+            let Ok(offsets) = self.journal.append(&drafts, now) else { break };
+            self.owed.drain(..count);
+            for (draft, offset) in drafts.into_iter().zip(offsets) {
+                self.note_written(draft, offset);
+            }
+            paid += count;
+        }
+        paid
+    }
+
+    /// Whether the journal takes nothing, so that something is owed to it.
+    pub(crate) fn is_owing(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// Adds entries behind what is owed already.
+    pub(crate) fn owe(&mut self, drafts: impl IntoIterator<Item = Draft>) {
+        self.owed.extend(drafts);
+    }
+
+    /// What was published and is durable now goes to the flows (J11).
+    fn commit(&mut self) -> usize {
+        let durable = self.journal.durable();
+        let mut done = 0;
+        while done < COMMITTED_PER_STEP {
+            let Some(message) = self.uncommitted.pop_front_if(|message| message.offset <= durable) else { break };
+            self.committed = message.offset;
+            for outlet in &mut self.outlets {
+                if outlet.spec.wanted.takes(&message.stream) {
+                    outlet.on_arrival();
+                }
+            }
+            if message.kind() == crate::message::MessageKind::Event {
+                self.last_event = message.offset;
+                self.wake_events();
+            }
+            self.recent_bytes += message.bytes;
+            self.recent.push_back(message);
+            while self.recent.len() > RECENT_MAX || self.recent_bytes > RECENT_BYTES_MAX {
+                let Some(oldest) = self.recent.pop_front() else { break };
+                self.recent_bytes -= oldest.bytes;
+                self.dropped = oldest.offset;
+            }
+            done += 1;
+        }
+        done
+    }
+
+    fn wake_events(&mut self) {
+        let last = self.last_event;
+        self.event_waiters.retain(|(from, waker)| {
+            let wait = *from > last;
+            if !wait {
+                waker.wake_by_ref();
+            }
+            wait
+        });
+    }
+
+    /// Ready once an event stands at an offset or behind it.
+    pub fn poll_event(&mut self, from: Offset, cx: &mut Context<'_>) -> Poll<()> {
+        if self.last_event >= from || self.closing {
+            return Poll::Ready(());
+        }
+        if !self.event_waiters.iter().any(|(at, waker)| *at == from && waker.will_wake(cx.waker())) {
+            self.event_waiters.push((from, cx.waker().clone()));
+        }
+        Poll::Pending
+    }
+
+    /// A flow's engine has something to do.
+    pub(crate) fn mark(&mut self, flow: usize) {
+        if let Some(marked) = self.is_ready.get_mut(flow)
+            && !std::mem::replace(marked, true)
+        {
+            self.ready.push_back(flow);
+        }
+    }
+
+    /// Runs some engines that have something to do.
+    fn run_flows(&mut self, now: TimestampNs) -> usize {
+        for flow in 0..self.outlets.len() {
+            if !self.is_ready[flow] && self.outlets[flow].deadline(now).is_some_and(|due| due <= now) {
+                self.mark(flow);
+            }
+        }
+        let full = self.letters.is_full();
+        let mut ran = 0;
+        while ran < FLOWS_PER_STEP {
+            let Some(flow) = self.ready.pop_front() else { break };
+            self.is_ready[flow] = false;
+            let outlet = &mut self.outlets[flow];
+            outlet.stopped = full;
+            outlet.poll(now, &mut self.wants);
+            ran += 1;
+        }
+        self.owed.extend(self.wants.drafts.drain(..));
+        ran
+    }
+
+    fn run_alarms(&mut self, now: TimestampNs) -> usize {
+        let changes = self.alarms.on_time(now);
+        let count = changes.len();
+        for change in changes {
+            self.alarm_changed(change, now);
+        }
+        count
+    }
+
+    /// Calls that are to be made now.
+    pub fn drain_sends(&mut self) -> Vec<Send> {
+        std::mem::take(&mut self.wants.sends)
+    }
+
+    /// What a call came to.
+    pub fn on_report(&mut self, flow: usize, id: DeliveryId, probe: bool, report: &Report, now: TimestampNs) {
+        let Some(outlet) = self.outlets.get_mut(flow) else { return };
+        let delivered = outlet.stats.delivered;
+        outlet.on_report(id, probe, report, now, &mut self.wants);
+        let is_batch = outlet.spec.pattern == crate::spec::Pattern::Batch && outlet.stats.delivered > delivered;
+        self.owed.extend(self.wants.drafts.drain(..));
+        if is_batch {
+            self.reconcile_run(id.offset, report, now);
+        }
+        self.mark(flow);
+    }
+
+    /// When [`step`](Self::step) must be called again even if nothing happens: wall time of the
+    /// engines, monotonic ns of the journal.
+    #[must_use]
+    pub fn deadlines(&self, now: TimestampNs) -> (Option<TimestampNs>, Option<u64>) {
+        let flows = self.outlets.iter().filter_map(|outlet| outlet.deadline(now)).min();
+        let all = [flows, self.alarms.deadline(), self.batches.deadline()];
+        (all.into_iter().flatten().min(), self.journal.deadline_ns())
+    }
+
+    /// Carries letters forward, moves the hold, and forgets what retention took.
+    fn tidy(&mut self, now: TimestampNs) {
+        if now.0 - self.tidied.0 < TIDY_NS && now >= self.tidied {
+            return;
+        }
+        self.tidied = now;
+        let low = self.low();
+        let oldest = self.journal.oldest();
+        self.records.forget_until(oldest);
+        self.ids.forget_until(oldest);
+        // letters in the older half of what is kept move to the front, so that they hold nothing back
+        let middle = Offset(oldest.0 + (self.journal.end().0 - oldest.0) / 2);
+        if self.journal.segments() > 2 && self.owed.is_empty() {
+            for letter in self.letters.before(middle, CARRIED_MAX) {
+                let draft = recover::letter_draft(&letter, now);
+                self.owed.push_back(draft);
+            }
+        }
+        self.journal.hold(self.letters.oldest_entry().map_or(low, |entry| entry.min(low)));
+    }
+
+    /// Every flow has settled everything up to here.
+    #[must_use]
+    pub fn low(&self) -> Offset {
+        self.outlets.iter().map(|outlet| outlet.consumer.low()).min().unwrap_or(self.committed)
+    }
+
+    /// Whether flows hold back more than they may, so that nothing new is taken.
+    #[must_use]
+    pub fn is_backlog_full(&self) -> bool {
+        self.journal.end().0.saturating_sub(self.low().0) > self.backlog_bytes
+    }
+
+    /// Appends messages and keeps them until they are durable.
+    fn append(&mut self, drafts: Vec<Draft>, now: TimestampNs) -> Result<Vec<Offset>, Refused> {
+        if self.closing {
+            return Err(Refused::Closed);
+        }
+        let offsets = self.journal.append(&drafts, now)?;
+        for (draft, offset) in drafts.into_iter().zip(&offsets) {
+            self.note_written(draft, *offset);
+        }
+        Ok(offsets)
+    }
+
+    fn note_message(&mut self, draft: Draft, offset: Offset) {
+        let body = serde_json::from_slice(&draft.body).unwrap_or(serde_json::Value::Null);
+        let bytes = draft.body.len();
+        self.ids.put(&draft.stream, &draft.id, offset);
+        self.published += 1;
+        let message = Message { offset, id: draft.id, stream: draft.stream, time: draft.time, body, bytes };
+        self.uncommitted.push_back(Rc::new(message));
+    }
+
+    /// Ready once everything up to an offset is durable.
+    pub fn poll_durable(&mut self, offset: Offset, cx: &mut Context<'_>) -> Poll<Result<(), model::CommitError>> {
+        self.journal.poll_durable(offset, cx)
+    }
+
+    /// The journal.
+    #[must_use]
+    pub const fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The flows, in the order of the configuration.
+    #[must_use]
+    pub fn outlets(&self) -> &[Outlet] {
+        &self.outlets
+    }
+
+    /// Takes nothing more; what was taken is written and synced.
+    pub fn close(&mut self, now: TimestampNs) {
+        self.pay(now);
+        self.closing = true;
+        self.journal.close();
+        let waiters = std::mem::take(&mut self.event_waiters);
+        waiters.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+
+    /// Whether the journal is closed and synced.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.journal.is_closed()
+    }
+
+    /// A position of the journal's log as an offset.
+    #[must_use]
+    pub const fn offset_of(position: LogPosition) -> Offset {
+        Offset(position.0)
+    }
+}

@@ -1,0 +1,207 @@
+//! The journal: a log of entries, appended in groups, each group whole or not at all in memory.
+//!
+//! Invariants
+//! - J2: an offset that was answered names this entry for ever; it is durable once
+//!   [`Journal::durable`] has reached it, and only then may anybody be told of it.
+//! - J3: nothing here blocks; the disk is driven by [`Journal::poll`] alone.
+//!
+//! It does not know what an entry means.
+
+use crate::entry::{Draft, Stored};
+use delivery::Offset;
+use env::disk::{Disk, Storage};
+use frame::{Builder, Frame, View};
+use log::{Health, Span, Writer};
+use model::{CommitError, LogPosition, ProducerId, Refused, Sequence, ShardId, TimestampNs};
+use std::ops::ControlFlow;
+use std::task::{Context, Poll, Waker};
+
+/// The number that stands in the journal's headers where a telemetry log has its shard's.
+pub const JOURNAL: ShardId = ShardId(u16::MAX);
+/// Longest body of one entry, in bytes: with its names it stays below the longest frame.
+pub const BODY_BYTES_MAX: usize = 768 << 10;
+
+/// Appends entries and makes them durable.
+pub struct Journal {
+    log: Writer,
+    builder: Builder,
+    waiters: Vec<(LogPosition, Waker)>,
+    entries: u64,
+}
+
+impl Journal {
+    /// A journal over a log.
+    #[must_use]
+    pub fn new(log: Writer) -> Journal {
+        Journal { log, builder: Builder::new(), waiters: Vec::new(), entries: 0 }
+    }
+
+    /// Appends entries; answers the offset of each.
+    ///
+    /// # Errors
+    /// [`Refused`]: none was taken. [`Refused::Limit`] where one is too long for a frame.
+    pub fn append(&mut self, drafts: &[Draft], now: TimestampNs) -> Result<Vec<Offset>, Refused> {
+        self.builder.clear();
+        let from = self.log.end().0;
+        let mut offsets = Vec::with_capacity(drafts.len());
+        for draft in drafts {
+            let frame = self.builder.entry(ProducerId::SELF, Sequence(0), &draft.payload());
+            frame.map_err(|_| Refused::Limit)?;
+            offsets.push(Offset(from + self.builder.bytes().len() as u64));
+        }
+        self.log.append(self.builder.bytes(), now)?;
+        self.entries += drafts.len() as u64;
+        Ok(offsets)
+    }
+
+    /// Drives the disk; `snapshot` gives what every segment begins with. Answers the work done.
+    pub fn poll(
+        &mut self,
+        now_ns: u64,
+        wall: TimestampNs,
+        disk: &mut dyn Disk,
+        snapshot: &mut dyn FnMut(&mut Builder),
+    ) -> usize {
+        let before = self.log.durable();
+        let work = self.log.poll(now_ns, wall, disk, snapshot);
+        if self.log.durable() > before || self.log.is_closed() {
+            self.wake();
+        }
+        work
+    }
+
+    fn wake(&mut self) {
+        let (durable, closed) = (self.log.durable(), self.log.is_closed());
+        self.waiters.retain(|(position, waker)| {
+            let wait = *position > durable && !closed;
+            if !wait {
+                waker.wake_by_ref();
+            }
+            wait
+        });
+    }
+
+    /// Ready once everything up to an offset is durable.
+    pub fn poll_durable(&mut self, offset: Offset, cx: &mut Context<'_>) -> Poll<Result<(), CommitError>> {
+        if self.durable() >= offset {
+            return Poll::Ready(Ok(()));
+        }
+        if self.log.is_closed() {
+            return Poll::Ready(Err(CommitError::Closed));
+        }
+        let position = LogPosition(offset.0);
+        if !self.waiters.iter().any(|(at, waker)| *at == position && waker.will_wake(cx.waker())) {
+            self.waiters.push((position, cx.waker().clone()));
+        }
+        Poll::Pending
+    }
+
+    /// Everything up to this offset is on disk.
+    #[must_use]
+    pub fn durable(&self) -> Offset {
+        Offset(self.log.durable().0)
+    }
+
+    /// The offset of the newest entry.
+    #[must_use]
+    pub fn end(&self) -> Offset {
+        Offset(self.log.end().0)
+    }
+
+    /// Offsets up to this one are no longer stored.
+    #[must_use]
+    pub fn oldest(&self) -> Offset {
+        Offset(self.log.oldest().0)
+    }
+
+    /// Keeps what lies behind an offset.
+    pub fn hold(&mut self, offset: Offset) {
+        self.log.hold(Some(LogPosition(offset.0)));
+    }
+
+    /// Where the durable entries behind an offset lie, at most about `bytes_max` bytes.
+    #[must_use]
+    pub fn spans_after(&self, offset: Offset, bytes_max: u64) -> Vec<Span> {
+        self.log.spans_after(LogPosition(offset.0), bytes_max)
+    }
+
+    /// Where the durable entries that were written in a stretch of time lie.
+    #[must_use]
+    pub fn spans_between(&self, from: TimestampNs, to: TimestampNs) -> Vec<Span> {
+        self.log.spans(from, to)
+    }
+
+    /// When [`poll`](Self::poll) must be called again even if nothing happens (monotonic ns).
+    #[must_use]
+    pub fn deadline_ns(&self) -> Option<u64> {
+        self.log.deadline_ns()
+    }
+
+    /// Whether so much waits for the disk that publishers should pause.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.log.is_busy()
+    }
+
+    /// How the disk is.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.log.health()
+    }
+
+    /// Bytes on disk.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.log.stored_bytes()
+    }
+
+    /// Segments on disk.
+    #[must_use]
+    pub fn segments(&self) -> usize {
+        self.log.segment_count()
+    }
+
+    /// Entries appended since the start.
+    #[must_use]
+    pub const fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// Takes no more; what was taken is written and synced.
+    pub fn close(&mut self) {
+        self.log.close();
+    }
+
+    /// Whether everything is on disk and closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.log.is_closed()
+    }
+}
+
+/// Visits the entry of a frame, if it is one.
+pub fn visit_entry(frame: Frame<'_>, position: LogPosition, visit: &mut dyn FnMut(Stored<'_>)) {
+    if let View::Entry(entry) = frame.view()
+        && let Some(stored) = Stored::new(entry, Offset(position.0))
+    {
+        visit(stored);
+    }
+}
+
+/// Reads spans and visits their entries in order, with the bytes that had to be read. Damaged
+/// batches are passed over; the answer counts them.
+///
+/// # Errors
+/// A sentence: a file cannot be opened.
+pub fn read(
+    storage: &dyn Storage,
+    spans: &[Span],
+    visit: &mut dyn FnMut(Stored<'_>) -> ControlFlow<()>,
+) -> Result<usize, String> {
+    let report = log::read(storage, spans, &mut |frame, position| {
+        let mut flow = ControlFlow::Continue(());
+        visit_entry(frame, position, &mut |stored| flow = visit(stored));
+        flow
+    });
+    report.map(|report| report.fences.len()).map_err(|error| format!("the journal cannot be read: {error}"))
+}

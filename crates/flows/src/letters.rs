@@ -1,0 +1,272 @@
+//! Dead letters: deliveries that were given up, kept whole until somebody has seen to them.
+//!
+//! Invariants
+//! - J5: nothing that is open is ever dropped. When there are too many, the flows that would make
+//!   more are stopped and say so.
+//! - J6: a letter is complete in itself: message, request, every attempt and the answers, so that
+//!   it can be shown and replayed after the journal's older segments are gone.
+
+use crate::message::Message;
+use crate::trail::AttemptLine;
+use delivery::{DeliveryId, Offset};
+use model::TimestampNs;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Open dead letters of all flows together.
+pub const LETTERS_MAX: usize = 10_000;
+/// Bytes of all letters together.
+pub const LETTERS_BYTES_MAX: usize = 64 << 20;
+/// Letters that were seen to and are still shown.
+const CLOSED_MAX: usize = 1_000;
+
+/// What has become of a letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LetterState {
+    /// Nobody has seen to it.
+    Open,
+    /// It was sent again.
+    Replayed,
+    /// Somebody decided that it need not be sent.
+    Discarded,
+}
+
+impl LetterState {
+    /// The word in answers.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            LetterState::Open => "open",
+            LetterState::Replayed => "replayed",
+            LetterState::Discarded => "discarded",
+        }
+    }
+}
+
+/// What was sent, as text.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SentRequest {
+    /// HTTP method; empty for other targets.
+    pub method: String,
+    /// Address.
+    pub url: String,
+    /// Media type.
+    pub content_type: String,
+    /// The body, shortened where it is long.
+    pub body: String,
+    /// Hexadecimal SHA-256 of the whole body.
+    pub sha256: String,
+}
+
+/// A delivery that was given up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Letter {
+    /// `<flow>@<offset>`, with `.<replay>` where it was a replay.
+    pub id: String,
+    /// The flow.
+    pub flow: String,
+    /// The message's offset.
+    pub offset: u64,
+    /// Which replay; 0: the first delivery.
+    pub replay: u32,
+    /// The message's id.
+    pub message: String,
+    /// The message's stream.
+    pub stream: String,
+    /// What ordered it.
+    pub key: String,
+    /// When the message was published, ns since 1970 UTC.
+    pub published_ns: i64,
+    /// When it was given up, ns since 1970 UTC.
+    pub time_ns: i64,
+    /// Why.
+    pub reason: String,
+    /// What was sent last; `None` where it never came to that.
+    pub request: Option<SentRequest>,
+    /// The message.
+    pub message_body: Value,
+    /// Every attempt that is kept.
+    pub attempts: Vec<AttemptLine>,
+    /// The expression that failed, where one did.
+    pub expression: Option<String>,
+    /// What it was given.
+    pub input: Option<String>,
+    /// What has become of it.
+    pub state: LetterState,
+    /// Deliveries that replayed it.
+    pub replays: Vec<String>,
+    /// Who saw to it.
+    pub by: Option<String>,
+}
+
+/// The name of a delivery in answers.
+#[must_use]
+pub fn delivery_name(flow: &str, id: DeliveryId) -> String {
+    match id.replay {
+        0 => format!("{flow}@{}", id.offset.0),
+        replay => format!("{flow}@{}.{replay}", id.offset.0),
+    }
+}
+
+impl Letter {
+    /// The delivery that it was.
+    #[must_use]
+    pub const fn delivery(&self) -> DeliveryId {
+        DeliveryId { offset: Offset(self.offset), replay: self.replay }
+    }
+
+    /// The message that it holds.
+    #[must_use]
+    pub fn to_message(&self) -> Message {
+        Message {
+            offset: Offset(self.offset),
+            id: self.message.clone(),
+            stream: self.stream.clone(),
+            time: TimestampNs(self.published_ns),
+            bytes: self.message_body.to_string().len(),
+            body: self.message_body.clone(),
+        }
+    }
+}
+
+struct Kept {
+    letter: Letter,
+    /// Offset of the entry that says it; moved on when the entry is written again.
+    at: Offset,
+    bytes: usize,
+}
+
+/// All letters, by time.
+#[derive(Default)]
+pub struct Letters {
+    kept: BTreeMap<(u64, String), Kept>,
+    names: BTreeMap<String, u64>,
+    open: usize,
+    bytes: usize,
+    /// Letters that were seen to and then forgotten, to keep the list short.
+    pub forgotten: u64,
+}
+
+impl Letters {
+    /// A letter as an entry says that it is now.
+    pub fn put(&mut self, letter: Letter, at: Offset, bytes: usize) {
+        let first = *self.names.entry(letter.id.clone()).or_insert(at.0);
+        let name = (first, letter.id.clone());
+        let opens = usize::from(letter.state == LetterState::Open);
+        if let Some(before) = self.kept.insert(name, Kept { letter, at, bytes }) {
+            self.open -= usize::from(before.letter.state == LetterState::Open);
+            self.bytes -= before.bytes;
+        }
+        self.open += opens;
+        self.bytes += bytes;
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        while self.kept.len() - self.open > CLOSED_MAX {
+            let closed = self.kept.iter().find(|(_, kept)| kept.letter.state != LetterState::Open);
+            let Some(name) = closed.map(|(name, _)| name.clone()) else { return };
+            if let Some(kept) = self.kept.remove(&name) {
+                self.bytes -= kept.bytes;
+                self.names.remove(&name.1);
+                self.forgotten += 1;
+            }
+        }
+    }
+
+    /// A letter by its id.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&Letter> {
+        let first = *self.names.get(id)?;
+        self.kept.get(&(first, id.to_owned())).map(|kept| &kept.letter)
+    }
+
+    /// All letters, newest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Letter> {
+        self.kept.values().rev().map(|kept| &kept.letter)
+    }
+
+    /// Letters that nobody has seen to.
+    #[must_use]
+    pub const fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Open letters of one flow.
+    #[must_use]
+    pub fn open_of(&self, flow: &str) -> usize {
+        self.iter().filter(|letter| letter.flow == flow && letter.state == LetterState::Open).count()
+    }
+
+    /// Whether there is no room for another (J5).
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.open >= LETTERS_MAX || self.bytes >= LETTERS_BYTES_MAX
+    }
+
+    /// The oldest entry that a letter still stands in.
+    #[must_use]
+    pub fn oldest_entry(&self) -> Option<Offset> {
+        self.kept.values().map(|kept| kept.at).min()
+    }
+
+    /// Letters whose entries stand at or before an offset, to be written again; at most `limit`.
+    #[must_use]
+    pub fn before(&self, offset: Offset, limit: usize) -> Vec<Letter> {
+        self.kept.values().filter(|kept| kept.at <= offset).take(limit).map(|kept| kept.letter.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(offset: u64, state: LetterState) -> Letter {
+        Letter {
+            id: format!("erp@{offset}"),
+            flow: "erp".into(),
+            offset,
+            replay: 0,
+            message: format!("m{offset}"),
+            stream: "event/x".into(),
+            key: "k".into(),
+            published_ns: 1,
+            time_ns: 2,
+            reason: "refused".into(),
+            request: None,
+            message_body: Value::Null,
+            attempts: Vec::new(),
+            expression: None,
+            input: None,
+            state,
+            replays: Vec::new(),
+            by: None,
+        }
+    }
+
+    #[test]
+    fn a_letter_that_is_written_again_is_the_same_one() {
+        let mut letters = Letters::default();
+        letters.put(letter(1, LetterState::Open), Offset(10), 100);
+        letters.put(letter(2, LetterState::Open), Offset(20), 100);
+        assert_eq!(letters.before(Offset(10), 9).len(), 1);
+        letters.put(letter(1, LetterState::Open), Offset(30), 100);
+        assert_eq!((letters.open(), letters.oldest_entry()), (2, Some(Offset(20))));
+        assert_eq!(letters.iter().map(|l| l.offset).collect::<Vec<_>>(), [2, 1], "its place is by its first entry");
+        letters.put(letter(1, LetterState::Discarded), Offset(40), 50);
+        assert_eq!((letters.open(), letters.bytes), (1, 150));
+    }
+
+    #[test]
+    fn only_letters_that_were_seen_to_are_forgotten() {
+        let mut letters = Letters::default();
+        for offset in 0..3_000 {
+            let state = if offset % 2 == 0 { LetterState::Open } else { LetterState::Discarded };
+            letters.put(letter(offset, state), Offset(offset), 10);
+        }
+        assert_eq!((letters.open(), letters.forgotten), (1_500, 500));
+        assert!(letters.get("erp@0").is_some() && letters.get("erp@1").is_none());
+    }
+}
