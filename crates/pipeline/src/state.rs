@@ -221,12 +221,12 @@ impl State {
             seen_ns: received.0,
         });
         self.latest.write_run(first, latest);
-        if self.watch.touches(first, count) {
-            self.watch_run(scan, received);
-        }
         let number = |i: usize| (!quality(i).is_bad()).then(|| as_number(tags[i].kind, values[i].to_native()));
         self.rollups.add_run(first, time, (0..count).map(number));
         self.note_data(first, count, received);
+        if self.watch.touches(first, count) {
+            self.watch_run(scan, received);
+        }
     }
 
     /// Takes down the watched ones of a scan.
