@@ -68,7 +68,10 @@ pub fn run(file: &Path, io: IoChoice) -> Outcome {
 /// `millstream check FILE`
 pub fn check(file: &Path, json: bool) -> Outcome {
     let text = read(file)?;
-    let problems = config::parse(&text).err().unwrap_or_default();
+    let (problems, inactive) = match config::parse(&text) {
+        Ok(config) => (Vec::new(), config.inactive()),
+        Err(problems) => (problems, Vec::new()),
+    };
     if json {
         let listed: Vec<_> = problems
             .iter()
@@ -76,10 +79,13 @@ pub fn check(file: &Path, json: bool) -> Outcome {
                 |p| serde_json::json!({"line": p.line, "column": p.column, "key": p.key, "what": p.what, "fix": p.fix}),
             )
             .collect();
-        println!("{}", serde_json::json!({"file": file.display().to_string(), "problems": listed}));
+        let file = file.display().to_string();
+        println!("{}", serde_json::json!({"file": file, "problems": listed, "inactive": inactive}));
     } else if !problems.is_empty() {
         eprint!("{}", config::render(&problems, &file.display().to_string(), &text));
         eprintln!("{}", count(problems.len(), "problem"));
+    } else {
+        inactive.iter().for_each(|sentence| println!("{sentence}"));
     }
     if problems.is_empty() { Ok(()) } else { Err(wrong("")) }
 }

@@ -222,6 +222,9 @@ impl fmt::Display for Date {
     }
 }
 
+/// Longest cron expression, in bytes.
+const CRON_BYTES_MAX: usize = 512;
+
 /// The fields of a cron expression: name, lowest, highest, words from the lowest on.
 const CRON: [(&str, u8, u8, &[&str]); 5] = [
     ("minute", 0, 59, &[]),
@@ -246,30 +249,55 @@ impl FromStr for BatchAt {
         if fields.len() != CRON.len() {
             return bad("is neither shift-end nor manual nor a cron expression of five fields".to_owned());
         }
+        if text.len() > CRON_BYTES_MAX {
+            return bad(format!("is longer than {CRON_BYTES_MAX} bytes"));
+        }
         for (field, (name, low, high, words)) in fields.iter().zip(CRON) {
             if !field.split(',').all(|part| cron_part(part, low, high, words)) {
                 return bad(format!("has {field:?} as {name}, which is {low} to {high}"));
             }
         }
+        if never(fields[2], fields[3], fields[4]) {
+            return bad("asks for days that its months do not have: no date ever matches".to_owned());
+        }
         Ok(Self::Cron(fields.join(" ")))
     }
 }
 
-/// `*`, `5`, `1-5`, each with an optional `/step`.
+/// Is every day too late for every month, as on 30 February? The weekday is another way to match,
+/// unless day or weekday begins with `*` (POSIX crontab).
+fn never(day: &str, month: &str, weekday: &str) -> bool {
+    if day.starts_with('*') || !weekday.starts_with('*') || month.contains(['*', '-']) {
+        return false;
+    }
+    let firsts = |field: &str, low: u8, words: &[&str]| -> Vec<u8> {
+        let spans = field.split(',').map(|part| part.split(['/', '-']).next().unwrap_or(part));
+        spans.filter_map(|first| cron_number(first, low, words)).collect()
+    };
+    let day = firsts(day, 1, CRON[2].3).into_iter().min().unwrap_or(1);
+    let last = |month: &u8| match month {
+        2 => 29,
+        _ => usize::from(*month).checked_sub(1).and_then(|index| MONTH_DAYS.get(index)).copied().unwrap_or(31),
+    };
+    firsts(month, 1, CRON[3].3).iter().all(|month| last(month) < day)
+}
+
+/// A number, or a word that stands for one.
+fn cron_number(text: &str, low: u8, words: &[&str]) -> Option<u8> {
+    match words.iter().position(|word| word.eq_ignore_ascii_case(text)) {
+        Some(index) => Some(low + u8::try_from(index).ok()?),
+        None if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
+        None => None,
+    }
+}
+
+/// `*`, `5`, `1-5`; the first and the last with an optional `/step`.
 fn cron_part(part: &str, low: u8, high: u8, words: &[&str]) -> bool {
     let (span, step) = match part.split_once('/') {
         Some((span, step)) => (span, Some(step)),
         None => (part, None),
     };
-    let number = |text: &str| -> Option<u8> {
-        let word = words.iter().position(|word| word.eq_ignore_ascii_case(text));
-        let value = match word {
-            Some(index) => low + u8::try_from(index).ok()?,
-            None if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok()?,
-            None => return None,
-        };
-        (low..=high).contains(&value).then_some(value)
-    };
+    let number = |text: &str| cron_number(text, low, words).filter(|value| (low..=high).contains(value));
     let steps =
         |text: &str| text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u8>().is_ok_and(|n| n > 0 && n <= high);
     let whole = match span.split_once('-') {
@@ -286,7 +314,16 @@ mod tests {
 
     #[test]
     fn schedules_are_read() {
-        for right in ["shift-end", "manual", "0 6 * * *", "*/15 * * * mon-fri", "0,30 6-22/2 1 JAN 0"] {
+        for right in [
+            "shift-end",
+            "manual",
+            "0 6 * * *",
+            "*/15 * * * mon-fri",
+            "0,30 6-22/2 1 JAN 0",
+            "0 0 29 2 *",
+            "0 0 30,1 feb *",
+            "0 0 31 2 mon",
+        ] {
             assert!(right.parse::<BatchAt>().is_ok(), "{right}");
         }
         for wrong in [
@@ -299,6 +336,8 @@ mod tests {
             "*/0 * * * *",
             "x * * * *",
             "+5 * * * *",
+            "0 0 30 2 *",
+            "0 0 31 feb,4,6 *",
         ] {
             assert!(wrong.parse::<BatchAt>().is_err(), "{wrong}");
         }

@@ -5,7 +5,11 @@ use serde_json::Value;
 
 /// The keys of the reference configuration as a JSON tree, by way of a TOML reader of its own.
 fn plant() -> Value {
-    let table: toml::Table = include_str!("plant.toml").parse().expect("the reference configuration is TOML");
+    json(include_str!("plant.toml"))
+}
+
+fn json(text: &str) -> Value {
+    let table: toml::Table = text.parse().expect("it is TOML");
     serde_json::to_value(table).expect("and has a JSON form")
 }
 
@@ -68,6 +72,7 @@ fn the_plant_fits_the_schema() {
     let schema = config::schema();
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert_eq!(misfit(&schema, &schema, &plant(), "plant"), None);
+    assert_eq!(misfit(&schema, &schema, &json(include_str!("patterns.toml")), "patterns"), None);
 }
 
 #[test]

@@ -4,10 +4,11 @@
 use millstream_config as config;
 use proptest::prelude::*;
 
-const PLANT: &str = include_str!("plant.toml");
+/// What is mutated.
+const FILES: [&str; 2] = [include_str!("plant.toml"), include_str!("patterns.toml")];
 
 /// Pieces that are likely to lead somewhere.
-const PIECES: [&str; 24] = [
+const PIECES: [&str; 28] = [
     "[[source]]\n",
     "[[source.tag]]\n",
     "[server]\n",
@@ -32,6 +33,10 @@ const PIECES: [&str; 24] = [
     "1979-05-27",
     "[[]]",
     "true",
+    "\\",
+    "'''",
+    "&& (value",
+    "{tag}",
 ];
 
 /// One edit: where (share of the text), how much is removed, what is put there.
@@ -39,10 +44,10 @@ fn edit() -> impl Strategy<Value = (f64, usize, String)> {
     let piece = prop_oneof![
         (0..PIECES.len()).prop_map(|index| PIECES[index].to_owned()),
         any::<String>(),
-        // A part of the file itself, from another place.
-        (0.0..1.0_f64, 0..200_usize).prop_map(|(at, length)| {
-            let start = boundary(PLANT, at);
-            PLANT[start..].chars().take(length).collect()
+        // A part of a file, from another place.
+        (0..FILES.len(), 0.0..1.0_f64, 0..200_usize).prop_map(|(file, at, length)| {
+            let start = boundary(FILES[file], at);
+            FILES[file][start..].chars().take(length).collect()
         }),
     ];
     (0.0..1.0_f64, prop_oneof![Just(0_usize), 0..8_usize, 0..300_usize], piece)
@@ -74,8 +79,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_mutated_plant_never_panics(edits in proptest::collection::vec(edit(), 1..8)) {
-        let mut text = PLANT.to_owned();
+    fn a_mutated_file_never_panics(file in 0..FILES.len(), edits in proptest::collection::vec(edit(), 1..8)) {
+        let mut text = FILES[file].to_owned();
         for (at, removed, piece) in edits {
             let start = boundary(&text, at);
             let end = boundary(&text, (start + removed) as f64 / text.len().max(1) as f64).clamp(start, text.len());

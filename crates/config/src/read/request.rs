@@ -1,7 +1,5 @@
 //! Reads `[[request]]`: what is asked, and what of a device may be read, written and called.
 
-use toml::de::DeValue;
-
 use super::convert::nearest;
 use super::opcua::no_node;
 use super::parts::{FlowNames, breaker, json, not_there, range};
@@ -176,16 +174,11 @@ fn interlock(row: &Row<'_>, sources: &Sources) -> Interlock {
             row.cx.report(&entry.text_at, &key, &what, &fix);
         }
     }
-    let mut over: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-    over.push("value");
-    // An alias that is wrong is reported itself; what uses it need not be reported, too.
-    let written = row.value("tags").and_then(|(_, value)| match value.get_ref() {
-        DeValue::Table(table) => Some(table.len()),
-        _ => None,
-    });
-    let when = if written == Some(entries.len()) { row.expression_over("when", &over) } else { row.text("when") };
+    // Aliases as they are written: one that is wrong is reported itself, not what uses it, too.
+    let aliases = row.names_in("tags");
+    let over: Vec<&str> = aliases.iter().copied().chain(["value"]).collect();
     Interlock {
-        when: when.unwrap_or_default(),
+        when: row.expression_over("when", &over).unwrap_or_default(),
         tags: entries.into_iter().map(|entry| (entry.name, entry.text)).collect(),
         max_age: row.duration("max_age"),
     }

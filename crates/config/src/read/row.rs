@@ -374,6 +374,12 @@ impl<'d> Row<'d> {
         entries
     }
 
+    /// The names that a table below this one has, right or wrong.
+    pub(super) fn names_in(&self, name: &str) -> Vec<&'d str> {
+        let table = self.table.get(name).and_then(|value| value.get_ref().as_table());
+        table.map_or_else(Vec::new, |table| table.keys().map(|key| key.get_ref().as_ref()).collect())
+    }
+
     /// Names with their texts, in file order.
     pub(super) fn texts(&self, name: &str) -> Vec<TextEntry> {
         let Some((key, value)) = self.value(name) else { return Vec::new() };

@@ -174,6 +174,8 @@ impl Key {
 
 /// Most entries of a section other than sources and rules.
 const ENTRIES_MAX: usize = 1_000;
+/// Most shifts: three a day for each of twenty lines.
+const SHIFTS_MAX: usize = 64;
 /// Most rules.
 const RULES_MAX: usize = 10_000;
 
@@ -241,7 +243,7 @@ pub(crate) static FILE: Section = Section {
             .optional("none"),
         Key::new("batch", Kind::Tables { of: &batch::BATCH, max: ENTRIES_MAX }, "What goes out gathered.")
             .optional("none"),
-        Key::new("shift", Kind::Tables { of: &batch::SHIFT, max: ENTRIES_MAX }, "Parts of the working day.")
+        Key::new("shift", Kind::Tables { of: &batch::SHIFT, max: SHIFTS_MAX }, "Parts of the working day.")
             .optional("none"),
         Key::new("forward", Kind::Tables { of: &flow::FORWARD, max: ENTRIES_MAX }, "Sites above this one.")
             .optional("none"),
