@@ -45,6 +45,8 @@ export const clockMs = (t) => format("ms", { ...TIME, fractionalSecondDigits: 3 
 export const clockShort = (t) => format("short", { hour: "2-digit", minute: "2-digit" }).format(t);
 /** `31 Jan` in the plant's zone. */
 export const day = (t) => format("day", { day: "numeric", month: "short" }).format(t);
+/** `14:03:07` where it is today, else `31 Jan 14:03`. */
+export const brief = (t) => (day(t) === day(now()) ? clock(t) : `${day(t)} ${clockShort(t)}`);
 /** Date and time in the plant's zone. */
 export const dateTime = (t) => format("date", { ...DAY, ...TIME }).format(t);
 /** UTC with milliseconds, for tooltips. */
@@ -77,6 +79,9 @@ export function count(v) {
   const text = Math.abs(v) < 100 && !Number.isInteger(v) ? v.toFixed(1) : Math.round(v).toString();
   return text.replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
 }
+
+/** A figure with all its digits, as a control total wants it: `8 211.5`. */
+export const exact = (v) => group(String(v));
 
 /** A size: `3.1 GiB`. */
 export function bytes(v) {

@@ -3,11 +3,13 @@
 import { h, put } from "./dom.js";
 import { go } from "./route.js";
 
-const GO = { o: "overview", t: "tags", r: "trend", s: "sources", c: "cores" };
+const GO = { o: "overview", f: "flows", a: "alarms", d: "dead", b: "batches", m: "trace", t: "tags", r: "trend", s: "sources", c: "cores", u: "audit" };
 const HELP = [
-  ["/", "Search tags"],
-  ["g o", "Overview"], ["g t", "Tags"], ["g r", "Trend"], ["g s", "Sources"], ["g c", "Cores"],
-  ["↑ ↓ PgUp PgDn", "Move in a table"], ["Enter", "Open"], ["Space", "Choose a tag for the trend"],
+  ["/", "Search in this view, else tags"],
+  ["g o", "Overview"], ["g f", "Flows"], ["g a", "Alarms"], ["g d", "Dead letters"], ["g b", "Batches"], ["g m", "Trace of a message"],
+  ["g t", "Tags"], ["g r", "Trend"], ["g s", "Sources"], ["g c", "Cores"], ["g u", "Who changed what"],
+  ["↑ ↓ PgUp PgDn", "Move in a table"], ["Enter", "Open, or unfold"], ["Space", "Choose a tag for the trend, or an alarm"],
+  ["a", "Acknowledge the alarm, or those chosen"],
   ["f", "Freeze the trend, or follow again"], ["← →", "Move the trend's cursor"],
   ["Drag", "Zoom in on the trend"], ["Double-click, Backspace", "Zoom back"],
   ["?", "This help"],
@@ -19,11 +21,11 @@ let pending = 0;
 export function listen() {
   const dialog = document.getElementById("keys");
   put(dialog, h("h2", {}, "Keyboard"),
-    h("table", {}, HELP.map(([key, does]) => h("tr", {}, h("td", {}, h("kbd", {}, key)), h("td", {}, does)))),
+    h("dl", { class: "keys" }, HELP.map(([key, does]) => h("div", {}, h("dt", {}, h("kbd", {}, key)), h("dd", {}, does)))),
     h("form", { method: "dialog" }, h("button", {}, "Close")));
   document.getElementById("help").addEventListener("click", () => dialog.showModal());
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    if (event.ctrlKey || event.altKey || event.metaKey || document.getElementById("ask").open) return;
     const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== "checkbox";
     if (typing) {
       if (event.key === "Escape") event.target.blur();

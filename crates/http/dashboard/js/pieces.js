@@ -110,6 +110,13 @@ export function crumbs(...steps) {
     steps.map(([name, address]) => h("span", {}, address ? h("a", { href: address }, name) : name)));
 }
 
+/** A list to choose from. */
+export function choice(label, chosen, options, changed) {
+  const select = h("select", { "aria-label": label, onchange: () => changed(select.value) },
+    options.map(([value, words]) => h("option", { value, selected: chosen === value }, words)));
+  return select;
+}
+
 /** A time in the plant's zone with UTC on hover. */
 export function time(iso, show = format.clockMs) {
   const t = format.ms(iso);

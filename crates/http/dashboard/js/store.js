@@ -5,7 +5,7 @@ import * as format from "./format.js";
 /** Latest row of each tag that was asked for. */
 export const latest = new Map();
 /** What the stream sends beside values; null until it came. */
-export const state = { status: null, sources: null, cores: null, link: "connecting", linkSince: Date.now() };
+export const state = { status: null, sources: null, cores: null, flows: null, alarms: null, link: "connecting", linkSince: Date.now() };
 /** Rates of each source over the last minutes, newest last: name → numbers. */
 export const rates = new Map();
 /** Samples per second of each core over the last minutes: shard → numbers. */
@@ -15,14 +15,14 @@ const RATES_MAX = 180;
 // The server takes a head of 64 KiB; rows beyond it are refreshed by the table alone.
 const ADDRESS_MAX = 48_000;
 const listeners = new Set();
-let wanted = { tags: [], with: ["status", "sources", "cores"] };
+let wanted = { tags: [], with: ["status", "sources", "cores", "flows", "alarms"] };
 let stream = null;
 let opening = null;
 let openedFor = "";
 let heard = 0;
 let counted = new Map();
 
-/** Calls back with the name of what changed: latest, status, sources, cores, link. Answers how to stop. */
+/** Calls back with the name of what changed: latest, status, sources, cores, flows, alarms, link. Answers how to stop. */
 export function listen(callback) {
   listeners.add(callback);
   return () => listeners.delete(callback);
@@ -118,6 +118,14 @@ const takers = {
     state.cores = cores;
     tell("cores");
   },
+  flows(flows) {
+    state.flows = flows;
+    tell("flows");
+  },
+  alarms({ states, priorities, list }) {
+    state.alarms = { states, priorities, list };
+    tell("alarms");
+  },
 };
 
 function remember(map, key, value) {
@@ -148,16 +156,31 @@ export async function get(path, query, signal) {
     }
   }
   const text = params.toString();
+  return call(text ? `${path}?${text}` : path, { signal }, "The page tries again by itself.");
+}
+
+/** Sends JSON; answers the body of the answer, null where there is none. */
+export async function post(path, body) {
+  const options = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body ?? {}) };
+  return (await call(path, options, "It is not known whether it was done: look before you try again.")).body;
+}
+
+async function call(address, options, advice) {
   let answer;
   try {
-    answer = await fetch(text ? `${path}?${text}` : path, { signal, headers: { accept: "application/json" } });
+    answer = await fetch(address, { ...options, headers: { accept: "application/json", ...options.headers } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new CallError("Millstream does not answer. The page tries again by itself.");
+    throw new CallError(`Millstream does not answer. ${advice}`);
   }
   const body = await answer.json().catch(() => null);
-  if (!answer.ok) throw new CallError(body?.detail ? `${body.title}: ${body.detail}.` : `The server answered ${answer.status}.`);
+  if (!answer.ok) throw new CallError(body?.title ? sentence(body) : `The server answered ${answer.status}.`);
   return { body, headers: answer.headers };
+}
+
+/** A problem's title and detail (RFC 9457) as a sentence. */
+function sentence({ title, detail }) {
+  return detail ? `${title}: ${detail.replace(/\.$/, "")}.` : `${title}.`;
 }
 
 /** Opens the stream, closes it while the page is hidden, and notices when it falls silent. */
