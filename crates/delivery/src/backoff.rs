@@ -20,8 +20,9 @@ pub fn backoff_ns(
     let cap =
         first_ns.checked_shl(doublings).filter(|cap| cap >> doublings == first_ns).unwrap_or(u64::MAX).min(max_ns);
     let asked = retry_after_ns.unwrap_or(0).min(RETRY_AFTER_MAX_NS);
+    let wait = random.up_to(cap);
     // those that were all asked to come back at the same moment are spread over one more step
-    if asked > 0 { asked.saturating_add(random.up_to(first_ns)) } else { random.up_to(cap) }
+    if asked > 0 { wait.max(asked.saturating_add(random.up_to(first_ns))) } else { wait }
 }
 
 #[cfg(test)]

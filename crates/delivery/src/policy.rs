@@ -41,7 +41,7 @@ pub struct Policy {
     pub concurrency: u32,
     /// Items that are held at most.
     pub window: u32,
-    /// Bytes of the items' messages that are held at most (one item is always held).
+    /// Bytes of the items' messages at which no more are taken: at most this and one message are held.
     pub window_bytes: usize,
     /// Does a newer item of a key replace older ones that wait?
     pub coalesce: bool,
