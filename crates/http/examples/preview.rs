@@ -13,7 +13,8 @@ async fn main() -> std::io::Result<()> {
     let extra: usize = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(0);
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     println!("http://{}/", listener.local_addr()?);
-    let service = router(Arc::new(fake::Fake::plant(extra)), Limits::default());
+    let service =
+        router(Arc::new(fake::Fake::plant(extra)), Arc::new(fake::flows::FakeFlows::default()), Limits::default());
     serve(listener, service, |connection| drop(tokio::spawn(connection)), std::future::pending()).await;
     Ok(())
 }

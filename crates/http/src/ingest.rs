@@ -9,24 +9,22 @@
 
 use crate::{
     backend::{IngestError, IngestSample},
+    body::{self, Held, json_error},
     limits::{INGEST_SAMPLES_MAX, LINE_BYTES_MAX},
     line,
     problem::{Problem, short},
     query::Params,
     routes,
-    state::{App, PERMIT_BYTES},
+    state::App,
 };
 use axum::{
     body::Body,
     extract::{RawQuery, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode},
 };
-use futures_util::StreamExt as _;
 use model::{Quality, Refused, TagPath, TimestampNs, Value, limits::TEXT_BYTES_MAX};
 use serde::Deserialize;
 use serde_json::Value as Json;
-use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 /// Lines or elements that are read in one poll.
 const ROWS_PER_POLL: usize = 128;
@@ -39,9 +37,10 @@ pub(crate) async fn ingest(
     body: Body,
 ) -> Result<StatusCode, Problem> {
     Params::read(&routes::INGEST, query.as_deref())?;
-    let (text, held) = text(&app, &headers, body).await?;
+    let held = text(&app, &headers, body).await?;
+    let text = held.text.as_str();
     let samples =
-        if text.trim_start().starts_with('[') { array(&app, &text).await? } else { ndjson(&app, &text).await? };
+        if text.trim_start().starts_with('[') { array(&app, text).await? } else { ndjson(&app, text).await? };
     commit(&app, samples, held).await
 }
 
@@ -84,7 +83,7 @@ impl Batch {
     fn push(&mut self, app: &App, place: usize, sample: IngestSample) -> Result<(), Problem> {
         if self.samples.len() == INGEST_SAMPLES_MAX {
             app.counters.limit("ingest-samples");
-            return Err(too_large(format!(
+            return Err(Problem::too_large(format!(
                 "the body holds more than {INGEST_SAMPLES_MAX} samples; send it in several parts"
             )));
         }
@@ -220,12 +219,6 @@ async fn ndjson(app: &App, text: &str) -> Result<Batch, Problem> {
     Ok(batch)
 }
 
-/// serde_json's words without its position, which counts within the element.
-fn json_error(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    text.split(" at line ").next().unwrap_or(&text).chars().take(200).collect()
-}
-
 fn line_length(app: &App, batch: &Batch, place: usize, line: &str) -> Result<(), Problem> {
     if line.len() <= LINE_BYTES_MAX {
         return Ok(());
@@ -240,10 +233,10 @@ async fn write_lines(app: App, params: Params, headers: HeaderMap, body: Body) -
         Problem::parameter(format!("precision={} is unknown; write ns, us, ms, s, m or h", short(word)))
     })?;
     let prefix = prefix(&app, &params)?;
-    let (text, held) = text(&app, &headers, body).await?;
+    let held = text(&app, &headers, body).await?;
     let mut batch = Batch::of("line");
     let mut place = 1;
-    for (at, part) in line::lines(&text).enumerate() {
+    for (at, part) in line::lines(&held.text).enumerate() {
         line_length(&app, &batch, place, part)?;
         let read = line::parse(part, unit_ns).map_err(|reason| batch.wrong(place, &reason))?;
         if let Some(line) = read {
@@ -278,84 +271,15 @@ fn prefix(app: &App, params: &Params) -> Result<String, Problem> {
     })
 }
 
-/// Reads a body as text, within its limits. The permits hold its memory until they are dropped.
-async fn text(app: &App, headers: &HeaderMap, body: Body) -> Result<(String, Vec<OwnedSemaphorePermit>), Problem> {
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|value| *value != "identity") {
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "compressed-body",
-            "A compressed body is not taken",
-            format!("Content-Encoding is {encoding:?}; send the body uncompressed (content_encoding = \"identity\")"),
-        ));
-    }
-    let max = app.limits.ingest_body_bytes_max;
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-    let too_long = || {
-        app.counters.limit("ingest-body-bytes");
-        too_large(format!("the body is longer than {max} bytes; send it in several parts")).with("maximum", max)
-    };
-    if announced.is_some_and(|bytes| bytes > max) {
-        return Err(too_long());
-    }
-    let mut held = Vec::new();
-    let mut permitted = 0;
-    let mut bytes: Vec<u8> = Vec::new();
-    let reading = async {
-        let mut pieces = body.into_data_stream();
-        while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|error| Problem::body(format!("the body broke off: {error}; send it again")))?;
-            if bytes.len() + piece.len() > max {
-                return Err(too_long());
-            }
-            while permitted < bytes.len() + piece.len() {
-                held.push(permit(app)?);
-                permitted += PERMIT_BYTES * PERMITS_AT_ONCE;
-            }
-            bytes.extend_from_slice(&piece);
-        }
-        Ok(())
-    };
-    let limit = app.limits.body_timeout;
-    tokio::time::timeout(limit, reading).await.unwrap_or_else(|_| {
-        app.counters.limit("body-time");
-        Err(Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "slow-body",
-            "The body came too slowly",
-            format!("the body was not complete within {} s; send it in smaller parts", limit.as_secs()),
-        ))
-    })?;
-    app.counters.add(|sums| sums.ingest_bytes += bytes.len() as u64);
-    let text = String::from_utf8(bytes).map_err(|error| {
-        Problem::body(format!("byte {} of the body is not UTF-8; send UTF-8", error.utf8_error().valid_up_to()))
-    })?;
-    Ok((text, held))
-}
-
-/// Permits that are taken at once: 64 KiB, about what one read brings.
-const PERMITS_AT_ONCE: usize = 64;
-
-fn permit(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
-    let semaphore: &Arc<Semaphore> = &app.ingest;
-    semaphore.clone().try_acquire_many_owned(PERMITS_AT_ONCE as u32).map_err(|error| {
-        let (TryAcquireError::NoPermits | TryAcquireError::Closed) = error;
-        app.counters.limit("ingest-bytes-in-flight");
-        Problem::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "busy",
-            "Too many bodies are being taken in",
-            "the bodies that are being taken in fill their memory; send again in a second, with fewer at a time",
-        )
-        .retry_after(1)
-    })
-}
-
-fn too_large(detail: String) -> Problem {
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large", detail)
+/// Reads a body of samples and counts its bytes.
+async fn text(app: &App, headers: &HeaderMap, body: Body) -> Result<Held, Problem> {
+    let held = body::text(app, headers, body, app.limits.ingest_body_bytes_max, "ingest-body-bytes").await?;
+    app.counters.add(|sums| sums.ingest_bytes += held.text.len() as u64);
+    Ok(held)
 }
 
 /// Hands the samples over and waits until they are durable.
-async fn commit(app: &App, batch: Batch, held: Vec<OwnedSemaphorePermit>) -> Result<StatusCode, Problem> {
+async fn commit(app: &App, batch: Batch, held: Held) -> Result<StatusCode, Problem> {
     let count = batch.samples.len();
     if count == 0 {
         return Ok(StatusCode::NO_CONTENT);

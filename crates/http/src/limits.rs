@@ -18,7 +18,7 @@ pub const HEAD_BYTES_MAX: usize = 64 << 10;
 pub const HEADERS_MAX: usize = 64;
 /// Bytes of an ingest body.
 pub const INGEST_BODY_BYTES_MAX: usize = 16 << 20;
-/// Bytes of all ingest bodies that are being read or committed: four of the longest.
+/// Bytes of all bodies that are being read or committed: four of the longest.
 pub const INGEST_BYTES_IN_FLIGHT_MAX: usize = 4 * INGEST_BODY_BYTES_MAX;
 /// Samples in one ingest body.
 pub const INGEST_SAMPLES_MAX: usize = 100_000;
@@ -36,12 +36,42 @@ pub const STREAM_TAGS_MAX: usize = 10_000;
 pub const GLOBS_MAX: usize = 16;
 /// Bytes of one glob or search text: twice the longest path.
 pub const GLOB_BYTES_MAX: usize = 2 * model::limits::PATH_BYTES_MAX;
+/// Rows of a list of the flows (deliveries, events, records, …) where the caller names no limit.
+pub const LIST_DEFAULT: usize = 1_000;
+/// Rows of a list of the flows.
+pub const LIST_MAX: usize = 10_000;
 /// Bytes of a page of the flows' journal in memory; one row that is longer comes alone.
 pub const PAGE_BYTES_MAX: usize = 4 << 20;
 /// Deliveries that the answer about one flow shows.
 pub const DELIVERIES_SHOWN_MAX: usize = 100;
 /// Runs that the answer about a batch shows.
 pub const RUNS_SHOWN_MAX: usize = 50;
+/// Events or documents in one body.
+pub const DOCUMENTS_MAX: usize = 1_000;
+/// Bytes of one event or document.
+pub const DOCUMENT_BYTES_MAX: usize = 256 << 10;
+/// Bytes of a body of events or documents.
+pub const DOCUMENTS_BODY_BYTES_MAX: usize = 8 << 20;
+/// Bytes of a request's body, or of what replaces a dead letter's.
+pub const REQUEST_BODY_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a body that says who acts and why.
+pub const ACTION_BODY_BYTES_MAX: usize = 16 << 10;
+/// Characters of a person's name.
+pub const BY_CHARS_MAX: usize = 120;
+/// Characters of a comment.
+pub const COMMENT_CHARS_MAX: usize = 2_000;
+/// Bytes of an `Idempotency-Key`, and of an event's text attributes.
+pub const ATTRIBUTE_BYTES_MAX: usize = 1_024;
+/// Attributes of an event beside those that CloudEvents names.
+pub const EXTENSIONS_MAX: usize = 32;
+/// The longest that `Prefer: wait=` is taken for, and that a request is waited for.
+pub const REQUEST_WAIT_MAX: Duration = Duration::from_secs(300);
+/// Wrong places that a refusal lists.
+pub const WRONG_PLACES_MAX: usize = 100;
+/// Events that an event stream reads at once.
+pub const STREAM_EVENTS_PER_PAGE: usize = 64;
+/// Alarms that the dashboard's stream lists.
+pub const STREAM_ALARMS_TOP: usize = 50;
 /// Times in a second that a stream says what changed.
 pub const STREAM_HZ: u32 = 4;
 

@@ -7,8 +7,12 @@ use crate::{
     counters::Sums,
     state::App,
 };
+
+mod flows;
+
 /// Everything, as one text.
-pub(crate) fn text(app: &App) -> String {
+pub(crate) async fn text(app: &App) -> String {
+    let measures = flows::measures(app).await;
     let mut out = Text(String::with_capacity(16 << 10));
     let (sources, cores) = (app.backend.sources(), app.backend.cores());
     out.family("millstream_info", "gauge", "Version, always 1.");
@@ -19,6 +23,7 @@ pub(crate) fn text(app: &App) -> String {
     of_cores(&mut out, &cores);
     of_logs(&mut out, &cores);
     of_stages(&mut out, &cores);
+    flows::write(&mut out, measures.as_ref(), app.backend.now());
     of_http(&mut out, &app.counters.sums());
     out.0
 }

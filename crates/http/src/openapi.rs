@@ -4,7 +4,7 @@ use crate::{
     encode,
     problem::Problem,
     query::Params,
-    routes::{self, Answer, Parameter, ROUTES, Route},
+    routes::{self, Answer, Parameter, Payload, Place, ROUTES, Route},
     state::App,
 };
 use axum::{
@@ -12,6 +12,8 @@ use axum::{
     response::Response,
 };
 use serde_json::{Map, Value, json};
+
+mod schemas;
 
 /// `GET /openapi.json`.
 pub(crate) async fn document(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
@@ -23,7 +25,8 @@ pub(crate) async fn document(State(app): State<App>, RawQuery(query): RawQuery) 
 pub(crate) fn describe(version: &str) -> Value {
     let mut paths = Map::new();
     for route in ROUTES {
-        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        // A wildcard is a parameter like others here: OpenAPI knows no other kind.
+        let path = paths.entry(route.path.replace("{*", "{")).or_insert_with(|| json!({}));
         path[route.method] = operation(route);
     }
     json!({
@@ -31,127 +34,92 @@ pub(crate) fn describe(version: &str) -> Value {
         "info": {
             "title": "Millstream",
             "version": version,
-            "description": "Telemetry of a plant: latest values, history, live events, and samples in. \
+            "description": "Telemetry of a plant: latest values, history, live events, and samples in; and the \
+                flows of its business systems: requests, events, documents, batches and their deliveries. \
                 Times are RFC 3339 in UTC; a time that is asked for may also be relative (-15m) or nanoseconds \
                 since 1970. Errors are problem details (RFC 9457).",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{ "url": "/" }],
         "paths": paths,
-        "components": { "schemas": schemas() },
+        "components": { "schemas": schemas::all() },
     })
 }
 
 fn operation(route: &Route) -> Value {
-    let (status, answer) = match &route.answer {
-        Answer::Rows(schema) => {
-            let json = json!({ "schema": { "$ref": reference(schema, true) } });
-            let content = json!({ "application/json": json, "text/csv": { "schema": { "type": "string" } } });
-            ("200", json!({ "description": "The rows", "content": content }))
-        }
-        Answer::Json(schema) => {
-            let content = json!({ "application/json": { "schema": { "$ref": reference(schema, false) } } });
-            ("200", json!({ "description": "The answer", "content": content }))
-        }
-        Answer::Media(media) => ("200", json!({ "description": "The answer", "content": { *media: {} } })),
-        Answer::Nothing => ("204", json!({ "description": "Everything is on disk" })),
-    };
     let problem = json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
+    let mut responses = answers(&route.answer);
+    responses
+        .insert("default".to_owned(), json!({ "description": "What went wrong, and what to do", "content": problem }));
     let mut operation = json!({
         "summary": route.summary,
-        "operationId": format!("{}{}", route.method, route.path.replace(['/', '.'], "_")),
+        "operationId": format!("{}{}", route.method, route.path.replace(['/', '.', '{', '}', '*', '-'], "_")),
         "parameters": route.parameters.iter().map(parameter).collect::<Vec<_>>(),
-        "responses": { status: answer, "default": { "description": "What went wrong, and what to do", "content": problem } },
+        "responses": responses,
     });
-    if let Some((types, example)) = route.body {
-        let content: Map<String, Value> = types.iter().map(|kind| ((*kind).to_owned(), body(kind, example))).collect();
-        operation["requestBody"] = json!({ "required": true, "content": content });
+    if let Some(payload) = &route.body {
+        operation["requestBody"] = json!({ "required": payload.required, "content": body(payload) });
     }
     operation
 }
 
-fn body(kind: &str, example: &str) -> Value {
-    match kind {
-        "application/json" => json!({
-            "schema": { "type": "array", "items": { "$ref": "#/components/schemas/IngestSample" } },
-            "example": serde_json::from_str::<Value>(example).unwrap_or_default(),
-        }),
-        "application/x-ndjson" => json!({ "schema": { "$ref": "#/components/schemas/IngestSample" } }),
-        _ => json!({ "schema": { "type": "string" }, "example": example }),
+/// Statuses of what goes well, and what they bring.
+fn answers(answer: &Answer) -> Map<String, Value> {
+    let one = |schema: &str| json!({ "$ref": format!("#/components/schemas/{schema}") });
+    let list = |schema: &str| json!({ "type": "array", "items": one(schema) });
+    let json_of = |schema: Value| json!({ "application/json": { "schema": schema } });
+    let rows = |schema: Value| json!({ "application/json": { "schema": schema }, "text/csv": { "schema": { "type": "string" } } });
+    let (statuses, about, content): (&[&str], &str, Value) = match answer {
+        Answer::Rows(schema) => (&["200"], "The rows", rows(one(schema))),
+        Answer::List(schema) => (&["200"], "The rows", rows(list(schema))),
+        Answer::Events(schema) => {
+            let mut content = rows(one(schema));
+            content["text/event-stream"] = json!({});
+            (&["200"], "The events", content)
+        }
+        Answer::Json(schema) => (&["200"], "The answer", json_of(one(schema))),
+        Answer::Accepted(schema) => (&["202"], "It is on disk and goes its way", json_of(one(schema))),
+        Answer::AcceptedList(schema) => (&["202"], "They are on disk and go their way", json_of(list(schema))),
+        Answer::Written(schema) => (&["200", "201"], "Everything is on disk", json_of(list(schema))),
+        Answer::Media(media) => (&["200"], "The answer", json!({ *media: {} })),
+        Answer::Nothing => (&["204"], "Everything is on disk", Value::Null),
+    };
+    let mut described = json!({ "description": about });
+    if !content.is_null() {
+        described["content"] = content;
     }
+    statuses.iter().map(|status| ((*status).to_owned(), described.clone())).collect()
+}
+
+/// The media types of a body; the first has the example.
+fn body(payload: &Payload) -> Map<String, Value> {
+    let mut content = Map::new();
+    for (at, (media, schema)) in payload.types.iter().enumerate() {
+        let mut described = match *schema {
+            "" => json!({ "schema": { "type": "string" } }),
+            schema => json!({ "schema": { "$ref": format!("#/components/schemas/{schema}") } }),
+        };
+        if at == 0 {
+            let text = || Value::String(payload.example.to_owned());
+            described["example"] = serde_json::from_str(payload.example).unwrap_or_else(|_| text());
+        }
+        content.insert((*media).to_owned(), described);
+    }
+    content
 }
 
 fn parameter(parameter: &Parameter) -> Value {
     let text = json!({ "type": "string" });
     json!({
         "name": parameter.name,
-        "in": "query",
+        "in": match parameter.place {
+            Place::Query => "query",
+            Place::Path => "path",
+            Place::Header => "header",
+        },
         "description": parameter.about,
         "required": parameter.required,
         "example": parameter.example,
         "schema": if parameter.repeats { json!({ "type": "array", "items": text }) } else { text },
-    })
-}
-
-/// Lists of rows that come as a plain array have a schema of their own, named in the plural.
-fn reference(schema: &str, rows: bool) -> String {
-    let list = if rows && matches!(schema, "Tag" | "Latest") { "List" } else { "" };
-    format!("#/components/schemas/{schema}{list}")
-}
-
-fn schemas() -> Value {
-    let list = |of: &str| json!({ "type": "array", "items": { "$ref": format!("#/components/schemas/{of}") } });
-    let text = || json!({ "type": "string" });
-    let time = || json!({ "type": "string", "format": "date-time" });
-    let value = || json!({ "type": ["number", "boolean", "string", "null"] });
-    let object = |properties: Value| json!({ "type": "object", "properties": properties });
-    let mut problem = object(json!({
-        "type": text(), "title": text(), "status": { "type": "integer" }, "detail": text(), "instance": text(),
-    }));
-    problem["required"] = json!(["type", "title", "status", "detail", "instance"]);
-    let mut sample = object(json!({
-        "tag": text(),
-        "time": { "type": ["string", "integer"], "description": "RFC 3339 or nanoseconds since 1970; now if absent" },
-        "value": { "type": ["number", "boolean", "string"] },
-        "quality": { "type": ["string", "integer"], "description": "OPC UA StatusCode, by name or number" },
-    }));
-    sample["required"] = json!(["tag", "value"]);
-    sample["additionalProperties"] = json!(false);
-    let numbers = |names: &[&str]| -> Map<String, Value> {
-        names.iter().map(|name| ((*name).to_owned(), json!({ "type": "number" }))).collect()
-    };
-    let mut rollup = numbers(&["count", "min", "max", "avg", "last"]);
-    rollup.insert("time".to_owned(), time());
-    json!({
-        "Problem": problem,
-        "IngestSample": sample,
-        "Tag": object(json!({
-            "tag": text(), "kind": { "enum": ["f64", "i64", "bool", "text"] }, "unit": text(),
-            "range": { "type": ["array", "null"], "items": { "type": "number" } },
-            "source": text(), "shard": { "type": "integer" },
-        })),
-        "TagList": list("Tag"),
-        "Latest": object(json!({
-            "tag": text(), "time": time(), "source_time": time(), "value": value(), "quality": text(),
-            "unit": text(), "seen": time(), "kind": text(), "source": text(),
-            "range": { "type": "array", "items": { "type": "number" } }, "stale_after_ms": { "type": "integer" },
-        })),
-        "LatestList": list("Latest"),
-        "Sample": object(json!({ "time": time(), "source_time": time(), "value": value(), "quality": text() })),
-        "Gap": object(json!({
-            "source": text(), "from": time(), "to": time(), "reason": text(), "count": { "type": ["integer", "null"] },
-        })),
-        "Samples": object(json!({
-            "tag": text(), "from": time(), "to": time(), "samples": list("Sample"), "gaps": list("Gap"),
-            "next": { "type": ["string", "null"] },
-        })),
-        "Rollup": object(Value::Object(rollup)),
-        "Rollups": object(json!({
-            "tag": text(), "from": time(), "to": time(), "every_ms": { "type": "integer" },
-            "rollups": list("Rollup"), "gaps": list("Gap"),
-        })),
-        "Status": object(json!({ "status": text(), "version": text(), "inactive": { "type": "array", "items": text() } })),
-        "Sources": { "type": "array", "items": { "type": "object" } },
-        "Cores": { "type": "array", "items": { "type": "object" } },
     })
 }

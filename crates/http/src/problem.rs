@@ -11,13 +11,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
 /// A refusal or failure.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
     /// Last part of the type's URN; also the stable name that a machine looks at.
-    kind: &'static str,
+    kind: Cow<'static, str>,
     title: &'static str,
     detail: String,
     retry_after_s: Option<u32>,
@@ -28,16 +29,21 @@ impl Problem {
     /// A problem of a type.
     pub(crate) fn new(
         status: StatusCode,
-        kind: &'static str,
+        kind: impl Into<Cow<'static, str>>,
         title: &'static str,
         detail: impl Into<String>,
     ) -> Problem {
-        Problem { status, kind, title, detail: detail.into(), retry_after_s: None, more: Map::new() }
+        Problem { status, kind: kind.into(), title, detail: detail.into(), retry_after_s: None, more: Map::new() }
     }
 
     /// 400 for a query parameter.
     pub(crate) fn parameter(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::BAD_REQUEST, "bad-parameter", "A query parameter is not understood", detail)
+    }
+
+    /// 413 for a body.
+    pub(crate) fn too_large(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large", detail)
     }
 
     /// 400 for a body.

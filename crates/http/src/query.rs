@@ -6,7 +6,7 @@
 use crate::{
     limits::{GLOB_BYTES_MAX, GLOBS_MAX},
     problem::{Problem, short},
-    routes::Route,
+    routes::{Parameter, Place, Route},
 };
 use axum::http::StatusCode;
 use model::{Glob, TimestampNs};
@@ -25,7 +25,7 @@ impl Params {
         for part in query.unwrap_or("").split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let (name, value) = (decode(name)?, decode(value)?);
-            let Some(known) = route.parameters.iter().find(|known| known.name == name) else {
+            let Some(known) = in_query(route).find(|known| known.name == name) else {
                 return Err(unknown(route, &name));
             };
             if !known.repeats && pairs.iter().any(|(other, _)| *other == name) {
@@ -155,8 +155,12 @@ pub(crate) fn duration_ns(text: &str) -> Option<i64> {
     text[..at].parse::<i64>().ok()?.checked_mul(unit)
 }
 
+fn in_query(route: &Route) -> impl Iterator<Item = &Parameter> {
+    route.parameters.iter().filter(|known| known.place == Place::Query)
+}
+
 fn unknown(route: &Route, name: &str) -> Problem {
-    let names: Vec<&str> = route.parameters.iter().map(|known| known.name).collect();
+    let names: Vec<&str> = in_query(route).map(|known| known.name).collect();
     let advice = match (nearest(name, &names), names.is_empty()) {
         (Some(near), _) => format!("did you mean {near:?}?"),
         (None, true) => "it takes none".to_owned(),

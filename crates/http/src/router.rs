@@ -3,6 +3,7 @@
 use crate::{
     assets,
     backend::Backend,
+    business::Flows,
     guard,
     limits::Limits,
     problem::Problem,
@@ -10,7 +11,8 @@ use crate::{
     state::{App, Shared},
 };
 use axum::{
-    http::{StatusCode, Uri},
+    extract::MatchedPath,
+    http::{Method, StatusCode, Uri},
     middleware,
 };
 use std::sync::Arc;
@@ -24,9 +26,9 @@ pub struct Service {
     pub(crate) app: App,
 }
 
-/// Makes the API and the dashboard over a backend.
-pub fn router(backend: Arc<dyn Backend>, limits: Limits) -> Service {
-    let app = Shared::new(backend, limits);
+/// Makes the API and the dashboard over the two ports.
+pub fn router(backend: Arc<dyn Backend>, flows: Arc<dyn Flows>, limits: Limits) -> Service {
+    let app = Shared::new(backend, flows, limits);
     let mut router = axum::Router::new();
     for route in ROUTES {
         router = router.route(route.path, (route.handler)());
@@ -52,10 +54,12 @@ async fn unknown(uri: Uri) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here", detail)
 }
 
-async fn not_allowed(method: axum::http::Method, uri: Uri) -> Problem {
+async fn not_allowed(method: Method, path: Option<MatchedPath>, uri: Uri) -> Problem {
+    let pattern = path.as_ref().map_or(uri.path(), MatchedPath::as_str);
     let taken: Vec<String> =
-        ROUTES.iter().filter(|route| route.path == uri.path()).map(|route| route.method.to_uppercase()).collect();
+        ROUTES.iter().filter(|route| route.path == pattern).map(|route| route.method.to_uppercase()).collect();
     let taken = if taken.is_empty() { "GET".to_owned() } else { taken.join(", ") };
-    let detail = format!("{} takes {taken}, not {method}; GET /openapi.json lists all calls", uri.path());
+    let at = crate::problem::short(uri.path());
+    let detail = format!("{at} takes {taken}, not {method}; GET /openapi.json lists all calls");
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "The method is not taken here", detail)
 }

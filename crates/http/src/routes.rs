@@ -4,9 +4,22 @@
 use crate::{history, ingest, openapi, state::App, stream, system, tags};
 use axum::routing::{MethodRouter, get, post};
 
-/// A query parameter.
+mod flows;
+
+pub(crate) use flows::*;
+
+/// Where a parameter stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Query,
+    Path,
+    Header,
+}
+
+/// A parameter.
 pub(crate) struct Parameter {
     pub(crate) name: &'static str,
+    pub(crate) place: Place,
     pub(crate) about: &'static str,
     /// An example that works on any plant; also what the route test asks with.
     pub(crate) example: &'static str,
@@ -16,27 +29,55 @@ pub(crate) struct Parameter {
 }
 
 const fn optional(name: &'static str, about: &'static str, example: &'static str) -> Parameter {
-    Parameter { name, about, example, required: false, repeats: false }
+    Parameter { name, place: Place::Query, about, example, required: false, repeats: false }
 }
 
 const fn required(name: &'static str, about: &'static str, example: &'static str) -> Parameter {
-    Parameter { name, about, example, required: true, repeats: false }
+    Parameter { name, place: Place::Query, about, example, required: true, repeats: false }
+}
+
+const fn in_path(name: &'static str, about: &'static str, example: &'static str) -> Parameter {
+    Parameter { name, place: Place::Path, about, example, required: true, repeats: false }
+}
+
+const fn header(name: &'static str, about: &'static str, example: &'static str) -> Parameter {
+    Parameter { name, place: Place::Header, about, example, required: false, repeats: false }
 }
 
 const fn repeated(name: &'static str, about: &'static str, example: &'static str) -> Parameter {
-    Parameter { name, about, example, required: false, repeats: true }
+    Parameter { name, place: Place::Query, about, example, required: false, repeats: true }
 }
 
-/// What a call answers when it goes well.
+/// What a call answers when it goes well. The texts name schemas.
 pub(crate) enum Answer {
     /// JSON, or CSV on request, of this schema.
     Rows(&'static str),
+    /// An array of these as JSON, or CSV on request.
+    List(&'static str),
+    /// The same, or server-sent events on request.
+    Events(&'static str),
     /// JSON only, of this schema.
     Json(&'static str),
+    /// 202 with one of these.
+    Accepted(&'static str),
+    /// 202 with an array of these.
+    AcceptedList(&'static str),
+    /// 201, or 200 where all was there already, with an array of these.
+    Written(&'static str),
     /// Another media type.
     Media(&'static str),
     /// 204.
     Nothing,
+}
+
+/// What a call takes.
+pub(crate) struct Payload {
+    /// Media types and the schema of each; an empty one is text.
+    pub(crate) types: &'static [(&'static str, &'static str)],
+    /// An example of the first of them that works on any plant.
+    pub(crate) example: &'static str,
+    /// May not be left out.
+    pub(crate) required: bool,
 }
 
 /// One call.
@@ -45,8 +86,8 @@ pub(crate) struct Route {
     pub(crate) path: &'static str,
     pub(crate) summary: &'static str,
     pub(crate) parameters: &'static [Parameter],
-    /// Media types and an example of the body, for POST.
-    pub(crate) body: Option<(&'static [&'static str], &'static str)>,
+    /// For POST.
+    pub(crate) body: Option<Payload>,
     pub(crate) answer: Answer,
     pub(crate) handler: fn() -> MethodRouter<App>,
 }
@@ -60,8 +101,11 @@ const FROM: Parameter = optional("from", "From this server time on; RFC 3339, re
 const TO: Parameter = optional("to", "Until just before this server time", "now");
 const TAG: Parameter = required("tag", "The tag's path", "riverside/press/line1/press1/temperature");
 const PRECISION: Parameter = optional("precision", "Unit of the times: ns, us, ms, s, m or h", "ns");
-const LINE_BODY: Option<(&[&str], &str)> =
-    Some((&["text/plain"], "machine,line=1 temperature=21.5 1790000000000000000\n"));
+const LINE_BODY: Option<Payload> = Some(Payload {
+    types: &[("text/plain", "")],
+    example: "machine,line=1 temperature=21.5 1790000000000000000\n",
+    required: true,
+});
 
 pub(crate) static HEALTHZ: Route = Route {
     method: "get",
@@ -119,7 +163,7 @@ pub(crate) static TAGS: Route = Route {
     summary: "Tag metadata, by path",
     parameters: &[MATCH, SEARCH, LIMIT, AFTER_TAG, OFFSET],
     body: None,
-    answer: Answer::Rows("Tag"),
+    answer: Answer::List("Tag"),
     handler: || get(tags::tags),
 };
 
@@ -137,7 +181,7 @@ pub(crate) static LATEST: Route = Route {
         OFFSET,
     ],
     body: None,
-    answer: Answer::Rows("Latest"),
+    answer: Answer::List("Latest"),
     handler: || get(tags::latest),
 };
 
@@ -176,7 +220,7 @@ pub(crate) static STREAM: Route = Route {
         repeated("tag", "A tag's very path", "a/b"),
         optional(
             "with",
-            "Beside values, once a second: status, sources, cores, seen (parted by commas)",
+            "Beside values, once a second: status, sources, cores, flows, alarms, seen (parted by commas)",
             "status,sources",
         ),
     ],
@@ -210,10 +254,11 @@ pub(crate) static INGEST: Route = Route {
     path: "/v1/ingest",
     summary: "Samples in: a JSON array or NDJSON; 204 once all of them are on disk",
     parameters: &[],
-    body: Some((
-        &["application/json", "application/x-ndjson"],
-        r#"[{"tag":"riverside/vibration/rig1","time":"2026-01-31T12:00:00Z","value":1.5,"quality":"Good"}]"#,
-    )),
+    body: Some(Payload {
+        types: &[("application/json", "IngestSamples"), ("application/x-ndjson", "IngestSample")],
+        example: r#"[{"tag":"riverside/vibration/rig1","time":"2026-01-31T12:00:00Z","value":1.5,"quality":"Good"}]"#,
+        required: true,
+    }),
     answer: Answer::Nothing,
     handler: || post(ingest::ingest),
 };
@@ -269,4 +314,26 @@ pub(crate) static ROUTES: &[&Route] = &[
     &INGEST,
     &WRITE,
     &API_V2_WRITE,
+    &FLOWS,
+    &FLOW,
+    &FLOW_PAUSE,
+    &FLOW_RESUME,
+    &DELIVERIES,
+    &DEAD_LETTERS,
+    &DEAD_LETTERS_REPLAY,
+    &DEAD_LETTER,
+    &DEAD_LETTER_REPLAY,
+    &DEAD_LETTER_DISCARD,
+    &TRACE,
+    &BATCHES,
+    &BATCH_RUN,
+    &ALARMS,
+    &ALARM_JOURNAL,
+    &ALARM_ACTION,
+    &EVENTS,
+    &EVENTS_PUBLISH,
+    &REQUEST,
+    &RECORDS,
+    &RECORDS_WRITE,
+    &AUDIT,
 ];

@@ -2,26 +2,31 @@
 
 use crate::{
     backend::Backend,
+    business::Flows,
     counters::Counters,
     limits::{INGEST_BYTES_IN_FLIGHT_MAX, Limits},
+    pace::Paces,
     serve::Seats,
 };
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
-/// Ingest bytes that one permit stands for.
+/// Bytes of a body that one permit stands for.
 pub(crate) const PERMIT_BYTES: usize = 1024;
 
 /// Shared by all handlers of a router.
 pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) flows: Arc<dyn Flows>,
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
     pub(crate) seats: Seats,
+    /// How fast the sources bring samples.
+    pub(crate) paces: Paces,
     /// One permit for each event stream.
     pub(crate) streams: Arc<Semaphore>,
-    /// One permit for each [`PERMIT_BYTES`] of ingest bodies in memory.
-    pub(crate) ingest: Arc<Semaphore>,
+    /// One permit for each [`PERMIT_BYTES`] of bodies in memory.
+    pub(crate) bodies: Arc<Semaphore>,
     /// Turns true when the server stops; event streams end then.
     pub(crate) stopping: watch::Sender<bool>,
 }
@@ -30,13 +35,15 @@ pub(crate) struct Shared {
 pub(crate) type App = Arc<Shared>;
 
 impl Shared {
-    pub(crate) fn new(backend: Arc<dyn Backend>, limits: Limits) -> App {
+    pub(crate) fn new(backend: Arc<dyn Backend>, flows: Arc<dyn Flows>, limits: Limits) -> App {
         Arc::new(Shared {
             backend,
+            flows,
+            paces: Paces::default(),
             counters: Counters::default(),
             seats: Seats::default(),
             streams: Arc::new(Semaphore::new(limits.streams_max)),
-            ingest: Arc::new(Semaphore::new(INGEST_BYTES_IN_FLIGHT_MAX / PERMIT_BYTES)),
+            bodies: Arc::new(Semaphore::new(INGEST_BYTES_IN_FLIGHT_MAX / PERMIT_BYTES)),
             stopping: watch::Sender::new(false),
             limits,
         })

@@ -3,7 +3,9 @@
 //! Events
 //! - `latest`: a JSON array of rows whose value, quality or time changed, all of them at first.
 //! - `seen`: `[[tag, seen], …]` of rows that were confirmed without a change (where `with=seen`).
-//! - `status`, `sources`, `cores`: as their own calls answer, once a second (where `with` names them).
+//! - `status`, `sources`, `cores`, `flows`: as their own calls answer, once a second (where `with`
+//!   names them).
+//! - `alarms`: `{"states","priorities","list"}`, counts and the most urgent alarms, as often.
 //!
 //! Invariants
 //! - S1: at most [`STREAM_HZ`] times a second, whatever the rate beneath: a reader sees the newest
@@ -12,8 +14,10 @@
 //!   between two of them.
 
 use crate::{
+    alarms,
     backend::Latest,
     encode::{self, ROWS_PER_PIECE, Time},
+    flows,
     limits::{GLOB_BYTES_MAX, STREAM_HZ, STREAM_TAGS_MAX},
     problem::{Problem, short},
     query::Params,
@@ -38,6 +42,8 @@ use tokio::{
 
 /// How often the globs are matched again, so that new tags show up.
 const MATCH_EVERY: Duration = Duration::from_secs(5);
+/// Flows and alarms are waited for so long.
+const WITH_PATIENCE: Duration = Duration::from_millis(250);
 /// How often `with` events come.
 const WITH_EVERY: Duration = Duration::from_secs(1);
 
@@ -51,23 +57,46 @@ pub(crate) async fn stream(State(app): State<App>, RawQuery(query): RawQuery) ->
     }
     let everything = exact.is_empty() && with == With::default();
     let globs = params.globs()?.unwrap_or_else(|| if everything { vec![Glob::new("**")] } else { Vec::new() });
-    let permit = app.streams.clone().try_acquire_owned().map_err(|_| {
-        app.counters.limit("streams");
-        Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "streams",
-            "Too many event streams are open",
-            format!("{} event streams are open; close one, or ask /v1/latest instead", app.limits.streams_max),
-        )
-        .retry_after(5)
-    })?;
-    app.counters.add(|sums| sums.streams_open += 1);
-    let feed = Feed::new(app, globs, exact, with, permit);
+    let seat = Seat::take(&app)?;
+    let feed = Feed::new(app, globs, exact, with, seat);
     let body = Body::from_stream(stream::unfold(feed, |mut feed| async move {
         feed.next().await.map(|bytes| (Ok::<Bytes, Infallible>(bytes), feed))
     }));
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, body).into_response())
+}
+
+/// The place of one open stream; given back when dropped.
+pub(crate) struct Seat {
+    app: App,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Seat {
+    /// Takes one.
+    ///
+    /// # Errors
+    /// A [`Problem`] where all are taken.
+    pub(crate) fn take(app: &App) -> Result<Seat, Problem> {
+        let permit = app.streams.clone().try_acquire_owned().map_err(|_| {
+            app.counters.limit("streams");
+            Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "streams",
+                "Too many event streams are open",
+                format!("{} event streams are open; close one, or ask without a stream", app.limits.streams_max),
+            )
+            .retry_after(5)
+        })?;
+        app.counters.add(|sums| sums.streams_open += 1);
+        Ok(Seat { app: app.clone(), _permit: permit })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.app.counters.add(|sums| sums.streams_open -= 1);
+    }
 }
 
 /// What comes beside values.
@@ -76,6 +105,8 @@ struct With {
     status: bool,
     sources: bool,
     cores: bool,
+    flows: bool,
+    alarms: bool,
     seen: bool,
 }
 
@@ -87,11 +118,13 @@ impl With {
                 "status" => with.status = true,
                 "sources" => with.sources = true,
                 "cores" => with.cores = true,
+                "flows" => with.flows = true,
+                "alarms" => with.alarms = true,
                 "seen" => with.seen = true,
                 other => {
                     let given = short(other);
                     return Err(Problem::parameter(format!(
-                        "with holds {given}; write status, sources, cores or seen"
+                        "with holds {given}; write status, sources, cores, flows, alarms or seen"
                     )));
                 }
             }
@@ -135,17 +168,11 @@ struct Feed {
     waiting: VecDeque<Bytes>,
     stopping: watch::Receiver<bool>,
     greeted: bool,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Feed {
-    fn drop(&mut self) {
-        self.app.counters.add(|sums| sums.streams_open -= 1);
-    }
+    _seat: Seat,
 }
 
 impl Feed {
-    fn new(app: App, globs: Vec<Glob>, exact: Vec<String>, with: With, permit: OwnedSemaphorePermit) -> Feed {
+    fn new(app: App, globs: Vec<Glob>, exact: Vec<String>, with: With, seat: Seat) -> Feed {
         let mut tick = tokio::time::interval(Duration::from_secs(1) / STREAM_HZ);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stopping = app.stopping.subscribe();
@@ -164,7 +191,7 @@ impl Feed {
             waiting: VecDeque::new(),
             stopping,
             greeted: false,
-            _permit: permit,
+            _seat: seat,
         }
     }
 
@@ -258,11 +285,11 @@ impl Feed {
         }
         if with_due {
             self.with_sent = Some(Instant::now());
-            self.gather_with(&confirmed);
+            self.gather_with(&confirmed).await;
         }
     }
 
-    fn gather_with(&mut self, confirmed: &[(String, Time)]) {
+    async fn gather_with(&mut self, confirmed: &[(String, Time)]) {
         if !confirmed.is_empty() {
             self.push("seen", &confirmed);
         }
@@ -277,6 +304,17 @@ impl Feed {
         if self.with.cores {
             let cores = system::cores_json(&self.app);
             self.push("cores", &cores);
+        }
+        // The flows' shard may be slow; values go on all the same, and the next second asks again.
+        if self.with.flows
+            && let Ok(Ok(flows)) = tokio::time::timeout(WITH_PATIENCE, flows::every(&self.app)).await
+        {
+            self.push("flows", &flows);
+        }
+        if self.with.alarms
+            && let Ok(Ok(alarms)) = tokio::time::timeout(WITH_PATIENCE, alarms::summary(&self.app)).await
+        {
+            self.push("alarms", &alarms);
         }
     }
 

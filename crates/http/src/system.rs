@@ -44,7 +44,7 @@ pub(crate) async fn readyz(State(app): State<App>, RawQuery(query): RawQuery) ->
 /// `GET /metrics`.
 pub(crate) async fn metrics(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     no_parameters(&routes::METRICS, query)?;
-    let text = metrics::text(&app);
+    let text = metrics::text(&app).await;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn sources_json(app: &App) -> Value {
     app.backend.sources().iter().map(source_json).collect()
 }
 
-fn source_json(source: &SourceInfo) -> Value {
+pub(crate) fn source_json(source: &SourceInfo) -> Value {
     let counters: Map<String, Value> = source.counters.iter().map(|(name, n)| (name.clone(), json!(n))).collect();
     json!({
         "name": source.name,

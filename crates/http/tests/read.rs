@@ -9,58 +9,8 @@ use serde_json::Value as Json;
 
 const TEMPERATURE: &str = "riverside/press/line1/press1/temperature";
 
-#[tokio::test]
-async fn every_route_of_the_description_answers() {
-    let rig = Rig::start().await;
-    let document = rig.get("/openapi.json").await.json();
-    assert_eq!(document["openapi"], "3.1.0");
-    let mut walked = 0;
-    for (path, methods) in document["paths"].as_object().expect("paths") {
-        for (method, operation) in methods.as_object().expect("methods") {
-            let parameters = operation["parameters"].as_array().expect("parameters");
-            let asked: Vec<&Json> = parameters.iter().filter(|one| one["required"] == true).collect();
-            let mut query: Vec<String> =
-                asked.iter().map(|one| format!("{}={}", text(&one["name"]), text(&one["example"]))).collect();
-            if path.ends_with("write") {
-                query.push("db=vibration-rig".to_owned());
-            }
-            let address = format!("{path}?{}", query.join("&"));
-            if path == "/v1/stream" {
-                continue;
-            }
-            let body = match operation["requestBody"]["content"].as_object() {
-                Some(content) => content.values().next().map(|one| match &one["example"] {
-                    Json::String(text) => text.clone(),
-                    other => other.to_string(),
-                }),
-                None => None,
-            };
-            let answer = rig.call(&method.to_uppercase(), &address, &[], &body.unwrap_or_default()).await;
-            let expected = operation["responses"].as_object().expect("responses").keys().next().expect("one").clone();
-            assert_eq!(answer.status.to_string(), expected, "{method} {address}: {}", answer.body);
-            if expected == "200" {
-                let told = &answer.headers["content-type"];
-                let content = operation["responses"]["200"]["content"].as_object().expect("content");
-                assert!(content.keys().any(|kind| told.starts_with(kind.as_str())), "{path} answers {told}");
-            }
-            walked += 1;
-        }
-    }
-    assert!(walked >= 14, "only {walked} routes were walked");
-}
-
 fn text(value: &Json) -> &str {
     value.as_str().expect("text")
-}
-
-#[tokio::test]
-async fn every_reference_of_the_description_leads_somewhere() {
-    let document = Rig::start().await.get("/openapi.json").await;
-    let schemas = document.json()["components"]["schemas"].clone();
-    for reference in document.body.split("\"#/components/schemas/").skip(1) {
-        let name = reference.split('"').next().expect("a name");
-        assert!(schemas.get(name).is_some(), "{name} is not described");
-    }
 }
 
 #[tokio::test]

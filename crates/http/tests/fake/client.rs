@@ -1,6 +1,6 @@
 //! A plain HTTP/1.1 client and a running server, for tests.
 
-use super::Fake;
+use super::{Fake, flows::FakeFlows};
 use millstream_http::{Limits, router, serve};
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -16,6 +16,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct Rig {
     pub fake: Arc<Fake>,
+    pub flows: Arc<FakeFlows>,
     pub address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<()>,
@@ -52,15 +53,16 @@ impl Rig {
 
     pub async fn with(limits: Limits, fake: Fake) -> Rig {
         let fake = Arc::new(fake);
+        let flows = Arc::new(FakeFlows::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let service = router(fake.clone(), limits);
+        let service = router(fake.clone(), flows.clone(), limits);
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(async move {
             let spawn = |connection| drop(tokio::spawn(connection));
             serve(listener, service, spawn, async move { drop(stopped.await) }).await;
         });
-        Rig { fake, address, stop: Some(stop), server }
+        Rig { fake, flows, address, stop: Some(stop), server }
     }
 
     /// Stops the server and waits for its end.

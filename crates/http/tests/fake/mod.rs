@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "shared by several test binaries and an example, each using a part")]
 
 pub mod client;
+pub mod flows;
+pub mod story;
 
 use futures_util::future::BoxFuture;
 use hdrhistogram::Histogram;
@@ -15,7 +17,7 @@ use std::{
 };
 use tokio::sync::watch;
 
-const SECOND: i64 = 1_000_000_000;
+pub const SECOND: i64 = 1_000_000_000;
 
 /// What a fake tag does.
 pub struct FakeTag {
@@ -189,7 +191,7 @@ impl Fake {
     }
 }
 
-fn wall() -> TimestampNs {
+pub fn wall() -> TimestampNs {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     TimestampNs(since.as_nanos() as i64)
 }
