@@ -4,14 +4,22 @@
 //! which gaps touch the range, and costs microseconds. [`samples`] and [`rollups`] run on the
 //! helper thread: they read the log, checking every batch.
 //!
+//! The nine aggregates go the same way: [`plan_aggregate`] for one span, [`plan_rows`] for windows.
+//!
 //! Invariants
 //! - Q1: only durable data is answered; what is answered once cannot be gone after a crash.
 //! - Q2: memory is bounded by the page, not by the range.
 //! - Q3: damaged stretches are skipped and said as gaps, never served.
 
+mod aggregate;
+mod order;
+
+pub use crate::rollup::stretch::Aggregates;
+pub use aggregate::{AggregatePlan, AggregateRow, Rows, plan_aggregate, plan_rows};
+
 use crate::rollup::{Regroup, WIDTH_NS, Window};
 use crate::state::State;
-use crate::timeline::sample_time;
+use crate::timeline::{Block, sample_time};
 use env::disk::Storage;
 use frame::{Frame, View};
 use log::{ReadError, Span};
@@ -22,6 +30,11 @@ use std::sync::Arc;
 
 /// Gaps that one answer shows.
 pub const GAPS_MAX: usize = 1_000;
+/// Stretches of arrival that a plan looks up one by one; a longer range is looked up in larger ones,
+/// so that planning a week costs the shard what planning half an hour costs.
+const LOOK_UPS_MAX: usize = 1_024;
+/// Blocks that lie further apart in arrival than this are looked up apart: between them is nothing.
+const APART_NS: i64 = 2_000_000_000;
 
 /// Where a sample stands: its time, then its place in the log. Orders answers and pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,10 +112,9 @@ pub fn plan(
     texts: Arc<Vec<Arc<str>>>,
 ) -> Option<Plan> {
     let info = state.definitions.tag(tag)?;
-    let blocks = state.timeline.touching(from, to);
-    let mut groups: Vec<Group> = Vec::with_capacity(blocks.len());
+    let mut groups: Vec<Group> = Vec::new();
     let mut later_from = TimestampNs(i64::MAX);
-    for block in blocks.iter().rev() {
+    for block in neighbours(&state.timeline.touching(from, to)).iter().rev() {
         groups.push(Group { spans: spans(block.received_first, block.received_last), later_from });
         later_from = later_from.min(block.time_min);
     }
@@ -110,6 +122,31 @@ pub fn plan(
     once(&mut groups);
     let gaps = state.gaps.touching(info.source, tag, from, to, GAPS_MAX);
     Some(Plan { tag, source: info.source, kind: info.kind, from, to, groups, gaps, texts })
+}
+
+/// Blocks that are looked up together, in order of arrival: those that follow each other melt where
+/// there are many.
+fn neighbours(blocks: &[Block]) -> Vec<Block> {
+    let together = blocks.len().div_ceil(LOOK_UPS_MAX);
+    let mut all: Vec<(Block, usize)> = Vec::new();
+    for block in blocks {
+        match all.last_mut() {
+            Some((known, count)) if *count < together && follows(known, block) => {
+                known.received_first = known.received_first.min(block.received_first);
+                known.received_last = known.received_last.max(block.received_last);
+                known.time_min = known.time_min.min(block.time_min);
+                known.time_max = known.time_max.max(block.time_max);
+                *count += 1;
+            }
+            _ => all.push((*block, 1)),
+        }
+    }
+    all.into_iter().map(|(block, _)| block).collect()
+}
+
+fn follows(known: &Block, next: &Block) -> bool {
+    let ns = next.received_first.0.saturating_sub(known.received_last.0);
+    (-APART_NS..=APART_NS).contains(&ns)
 }
 
 /// A stretch of the log that two blocks share is read once, with the first of them. Told apart by
@@ -134,7 +171,7 @@ pub fn samples(
     let mut best = Smallest { found: BinaryHeap::new(), wanted: limit + 1 };
     let mut gaps = plan.gaps.clone();
     for group in &plan.groups {
-        plan.read(storage, group, &mut gaps, &mut |found| {
+        plan.read(storage, &group.spans, &mut gaps, &mut |found| {
             if after.is_none_or(|after| (found.place.time, found.place.code()) > after) {
                 best.offer(found);
             }
@@ -156,7 +193,7 @@ pub fn rollups(storage: &dyn Storage, plan: &Plan, every_ns: i64) -> Result<(Vec
     let mut rows = Regroup::new(every_ns);
     let mut gaps = plan.gaps.clone();
     for group in &plan.groups {
-        plan.read(storage, group, &mut gaps, &mut |found| {
+        plan.read(storage, &group.spans, &mut gaps, &mut |found| {
             if !found.quality.is_bad() {
                 let number = found.value.as_ref().map_or(f64::NAN, crate::rollup::number);
                 rows.row(found.place.time).add(found.place.time, number);
@@ -193,16 +230,28 @@ impl Plan {
         &self.gaps
     }
 
-    /// Hands over the tag's samples of one group that lie in the range; damage becomes gaps (Q3).
+    /// Hands over the tag's samples of some batches that lie in the range; damage becomes gaps (Q3).
     fn read(
         &self,
         storage: &dyn Storage,
-        group: &Group,
+        spans: &[Span],
         gaps: &mut Vec<Gap>,
         on: &mut dyn FnMut(FoundSample),
     ) -> Result<(), ReadError> {
-        let report = log::read(storage, &group.spans, &mut |frame, position| {
-            self.frame(frame, position, on);
+        self.read_range(storage, spans, (self.from, self.to), gaps, on)
+    }
+
+    /// The same for another range.
+    fn read_range(
+        &self,
+        storage: &dyn Storage,
+        spans: &[Span],
+        range: (TimestampNs, TimestampNs),
+        gaps: &mut Vec<Gap>,
+        on: &mut dyn FnMut(FoundSample),
+    ) -> Result<(), ReadError> {
+        let report = log::read(storage, spans, &mut |frame, position| {
+            self.frame(frame, position, range, on);
             ControlFlow::Continue(())
         })?;
         for fence in &report.fences {
@@ -214,12 +263,18 @@ impl Plan {
         Ok(())
     }
 
-    fn frame(&self, frame: Frame<'_>, position: LogPosition, on: &mut dyn FnMut(FoundSample)) {
+    fn frame(
+        &self,
+        frame: Frame<'_>,
+        position: LogPosition,
+        (from, to): (TimestampNs, TimestampNs),
+        on: &mut dyn FnMut(FoundSample),
+    ) {
         let received = frame.received();
         let of = frame.sample_count() as u32;
         let mut found = |index: u32, source_time: Option<TimestampNs>, bits: u64, quality: Quality| {
             let time = sample_time(source_time, received);
-            if time >= self.from && time < self.to {
+            if time >= from && time < to {
                 let value = if quality.is_bad() { None } else { self.value(bits) };
                 on(FoundSample { place: Place { time, position, index, of }, source_time, received, value, quality });
             }

@@ -9,6 +9,8 @@
 //! Windows are half-open, aligned to 1970 UTC, by the sample's time. Bad values count nowhere
 //! (OPC 10000-13, 4.2.1.2: TreatUncertainAsBad is false here), text only in `count`.
 
+pub mod stretch;
+
 use model::{TimestampNs, Value};
 use std::collections::VecDeque;
 
@@ -167,6 +169,21 @@ impl Rollups {
         self.closed.get(tag as usize).and_then(|closed| closed.complete_from)
     }
 
+    /// What the one-second windows know of the newest number before a time, itself not one of them.
+    #[must_use]
+    pub fn number_before(&self, tag: u32, from: TimestampNs) -> NumberBefore {
+        let closed = self.closed.get(tag as usize).map(|closed| &closed.windows);
+        let open = self.open.get(tag as usize).filter(|open| open.start != NONE && open.start < from);
+        let older = closed.map_or(0, |windows| windows.partition_point(|window| window.start < from));
+        match open.or_else(|| closed.and_then(|windows| windows.get(older.checked_sub(1)?))) {
+            Some(window) if window.last_time < from && !window.last.is_nan() => {
+                NumberBefore::Is(window.last_time, window.last)
+            }
+            None if self.complete_from(tag).is_none() => NumberBefore::None,
+            _ => NumberBefore::Unknown,
+        }
+    }
+
     /// The windows of a tag that start in `[from, to)`, oldest first.
     pub fn windows(&self, tag: u32, from: TimestampNs, to: TimestampNs) -> impl Iterator<Item = &Window> {
         let closed = self.closed.get(tag as usize).map(|closed| &closed.windows);
@@ -175,6 +192,17 @@ impl Rollups {
         let closed = closed.into_iter().flat_map(move |w| w.iter().skip(first));
         closed.chain(open).take_while(move |window| window.start < to)
     }
+}
+
+/// The newest number before a time, as far as memory knows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum NumberBefore {
+    /// There is none: no sample before that time was usable.
+    None,
+    /// Its time, and the number. No usable sample lies between it and the time.
+    Is(TimestampNs, f64),
+    /// Memory does not reach back, or the newest sample has no number.
+    Unknown,
 }
 
 impl Closed {
