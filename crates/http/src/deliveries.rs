@@ -3,9 +3,10 @@
 
 use crate::{
     body::{self, Places},
-    business::{DeadFilter, DeadLettersQuery, DeadState, DeliveriesQuery, DeliveryState},
+    business::{DeadFilter, DeadLettersQuery, DeadState, DeliveriesQuery, DeliveryState, Page},
     encode::{self, Format},
     failure,
+    flows::is_source,
     limits::REQUEST_BODY_BYTES_MAX,
     lists,
     named::Named,
@@ -44,7 +45,10 @@ pub(crate) async fn deliveries(
         limit: lists::limit(&params)?,
         after: lists::text(&params, "after")?,
     };
-    let page = failure::ask(&app, app.flows.deliveries(asked)).await?;
+    let page = match asked.flow.as_ref().is_some_and(|flow| is_source(&app, flow)) {
+        true => Page { rows: Vec::new(), next: None },
+        false => failure::ask(&app, app.flows.deliveries(asked)).await?,
+    };
     Ok(lists::page(format, DELIVERY_COLUMNS, page, &uri))
 }
 
@@ -67,7 +71,10 @@ pub(crate) async fn dead_letters(
         limit: lists::limit(&params)?,
         after: lists::text(&params, "after")?,
     };
-    let page = failure::ask(&app, app.flows.dead_letters(asked)).await?;
+    let page = match asked.flow.as_ref().is_some_and(|flow| is_source(&app, flow)) {
+        true => Page { rows: Vec::new(), next: None },
+        false => failure::ask(&app, app.flows.dead_letters(asked)).await?,
+    };
     Ok(lists::page(format, DEAD_COLUMNS, page, &uri))
 }
 

@@ -131,9 +131,14 @@ pub(crate) async fn resume(
     Ok(encode::json(&failure::commit(&app, app.flows.resume(name, actor), &Places::One).await?))
 }
 
+/// Whether a name is that of a source, which has no deliveries.
+pub(crate) fn is_source(app: &App, name: &str) -> bool {
+    app.backend.sources().iter().any(|source| source.name == name)
+}
+
 /// Telemetry goes on whatever happens; nobody stops it over HTTP.
 fn no_source(app: &App, name: &str) -> Result<(), Problem> {
-    if app.backend.sources().iter().all(|source| source.name != name) {
+    if !is_source(app, name) {
         return Ok(());
     }
     let detail = format!(

@@ -137,6 +137,8 @@ async fn deliveries_are_filtered_and_paged() {
     assert!(detail.contains("in-doubt"), "{detail}");
     rig.get("/v1/deliveries?limit=10001").await.problem(400, "bad-parameter");
     rig.get("/v1/deliveries?flow=nowhere").await.problem(404, "unknown-flow");
+    assert_eq!(rig.get("/v1/deliveries?flow=press1").await.json(), json!([]), "a source delivers to nobody");
+    assert_eq!(rig.get("/v1/dead-letters?flow=press1").await.json(), json!([]));
     rig.get(&format!("/v1/deliveries?key={}", "k".repeat(1_025))).await.problem(400, "bad-parameter");
     let csv = rig.call("GET", "/v1/deliveries?limit=1", &[("Accept", "text/csv")], "").await;
     assert!(csv.body.starts_with("id,flow,message,offset,stream,key,state,"), "{}", csv.body);

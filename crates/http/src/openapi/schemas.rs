@@ -63,7 +63,10 @@ fn telemetry() -> Value {
             "tag": text(), "from": time(), "to": time(), "every_ms": { "type": "integer" },
             "rollups": list("Rollup"), "gaps": list("Gap"),
         })),
-        "Status": object(json!({ "status": text(), "version": text(), "inactive": { "type": "array", "items": text() } })),
+        "Status": object(json!({
+            "status": text(), "reasons": { "type": "array", "items": text() }, "version": text(), "now": time(),
+            "time_zone": text(), "inactive": { "type": "array", "items": text() },
+        })),
         "Sources": { "type": "array", "items": { "type": "object" } },
         "Cores": { "type": "array", "items": { "type": "object" } },
     })
