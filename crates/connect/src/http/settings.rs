@@ -1,0 +1,140 @@
+//! How an HTTP target is set up, and the client that follows from it.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Client, retry};
+
+use crate::call::CallError;
+use crate::http::address::shown;
+use crate::http::chain;
+use crate::tls::trusts_nobody;
+use crate::{SecretText, Tls};
+
+/// Time for a connection, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most bytes of an answer that are read: 1 MiB.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// Connections that stay open without a request.
+const IDLE_CONNECTIONS: usize = 8;
+/// How long they stay: less than what servers commonly close after, because a request that meets a
+/// connection being closed is in doubt.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Most headers of an answer.
+const HEADERS_MAX: usize = 128;
+
+/// An HTTP target.
+#[derive(Clone)]
+pub struct HttpSettings {
+    /// The address as it is configured, `{fields}` and all. Calls may go to its origin only, so
+    /// scheme, host and port hold no field.
+    pub url: String,
+    /// How we say who we are.
+    pub auth: Auth,
+    /// Trust, and our own certificate.
+    pub tls: Tls,
+    /// Headers of every request; a call's own replace them. Their values are kept as secrets, because
+    /// keys are often among them.
+    pub headers: Vec<(String, SecretText)>,
+    /// Key of the signature (see [`crate::signature`]); `None`: not signed.
+    pub signing_key: Option<SecretText>,
+    /// Time for a connection, TLS included. Default 5 s.
+    pub connect_timeout: Duration,
+    /// Most bytes of an answer that are kept. Default 1 MiB.
+    pub answer_bytes_max: usize,
+    /// Connections that stay open without a request. Default 8.
+    pub idle_connections: usize,
+    /// How long they stay. Default 15 s.
+    pub idle_timeout: Duration,
+}
+
+/// How a request says who we are.
+#[derive(Debug, Clone)]
+pub enum Auth {
+    /// Not at all.
+    None,
+    /// `Authorization: Bearer …` (RFC 6750).
+    Bearer(SecretText),
+    /// `Authorization: Basic …` (RFC 7617).
+    Basic {
+        /// User name, without a colon.
+        user: String,
+        /// Password.
+        password: SecretText,
+    },
+    /// A token that is fetched: OAuth 2 client credentials (RFC 6749 section 4.4).
+    OAuth2(OAuth2),
+}
+
+/// OAuth 2 client credentials.
+#[derive(Debug, Clone)]
+pub struct OAuth2 {
+    /// Address of the token endpoint.
+    pub token_url: String,
+    /// Our id there.
+    pub client_id: String,
+    /// Our secret there.
+    pub client_secret: SecretText,
+    /// Scopes that are asked for, separated by spaces.
+    pub scope: Option<String>,
+    /// The audience that some servers ask for.
+    pub audience: Option<String>,
+    /// Are id and secret sent as form fields? False: as `Basic`, which every server must take.
+    pub in_body: bool,
+    /// Trust in the token endpoint.
+    pub tls: Tls,
+}
+
+impl HttpSettings {
+    /// Defaults for an address.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            auth: Auth::None,
+            tls: Tls::default(),
+            headers: Vec::new(),
+            signing_key: None,
+            connect_timeout: CONNECT_TIMEOUT,
+            answer_bytes_max: ANSWER_BYTES_MAX,
+            idle_connections: IDLE_CONNECTIONS,
+            idle_timeout: IDLE_TIMEOUT,
+        }
+    }
+}
+
+impl fmt::Debug for HttpSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpSettings").field("url", &shown(&self.url)).field("auth", &self.auth).finish_non_exhaustive()
+    }
+}
+
+/// The client of a target: HTTP/1.1, no redirect, no proxy of the environment, no second try.
+pub(crate) fn client(settings: &HttpSettings) -> Result<Client, CallError> {
+    // where TLS is not spoken, a system without authorities is no obstacle
+    let plain = settings.url.starts_with("http://");
+    let own = if plain { Some(trusts_nobody()?) } else { settings.tls.with_own_ca()? };
+    let mut builder = Client::builder()
+        .http1_only()
+        .http1_max_headers(HEADERS_MAX)
+        .no_proxy()
+        .redirect(Policy::none())
+        .retry(retry::never())
+        .referer(false)
+        .tcp_nodelay(true)
+        .connect_timeout(settings.connect_timeout)
+        .pool_max_idle_per_host(settings.idle_connections)
+        .pool_idle_timeout(settings.idle_timeout)
+        .user_agent(concat!("millstream/", env!("CARGO_PKG_VERSION")));
+    builder = match (own, &settings.tls.identity) {
+        (Some(config), _) => builder.tls_backend_preconfigured(config),
+        (None, None) => builder,
+        (None, Some(identity)) => {
+            let identity = reqwest::Identity::from_pem(&identity.joined()?).map_err(|error| {
+                CallError::setup(format!("the client certificate cannot be used: {}", chain(&error)))
+            })?;
+            builder.identity(identity)
+        }
+    };
+    builder.build().map_err(|error| CallError::setup(format!("no HTTP client: {}", chain(&error))))
+}
