@@ -5,10 +5,23 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Debian packages: libmodbus (server and client), a browser, the tools of the power-cut test.
-const PACKAGES: &[&str] = &["libmodbus-dev", "mbpoll", "chromium", "xfsprogs", "e2fsprogs", "gcc", "libc6-dev"];
-/// Python packages, pinned.
-const PYTHON: &[&str] = &["pymodbus==3.16.1", "asyncua==2.1.0"];
+/// Debian packages: libmodbus (server and client), a browser, the tools of the power-cut test, an
+/// MQTT broker with its clients, NATS. Where a service manager runs, Debian starts the brokers on
+/// their usual ports; the tests start their own on free ones.
+const PACKAGES: &[&str] = &[
+    "libmodbus-dev",
+    "mbpoll",
+    "chromium",
+    "xfsprogs",
+    "e2fsprogs",
+    "gcc",
+    "libc6-dev",
+    "mosquitto",
+    "mosquitto-clients",
+    "nats-server",
+];
+/// Python packages, pinned. `moto` is an S3 store.
+const PYTHON: &[&str] = &["pymodbus==3.16.1", "asyncua==2.1.0", "moto[server]==5.2.5"];
 /// npm packages, pinned.
 const NPM: &[&str] = &["node-opcua@2.182.2"];
 
