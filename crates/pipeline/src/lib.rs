@@ -4,7 +4,7 @@
 //! [`Pass`] is the whole of it; sources speak to it through [`ShardIntake`], other threads see it
 //! through [`ShardView`], queries run over a [`query::Plan`].
 //!
-//! Invariants: P1 to P3 (`pass`), S1 (`state`), R1 and R2 (`rollup`), V1 (`directory`), Q1 to Q3
+//! Invariants: P1 to P3 (`pass`), S1 (`state`), R1 to R4 (`rollup`), V1 (`directory`), Q1 to Q3
 //! (`query`).
 //!
 //! It deliberately knows no protocol, no socket and no runtime.

@@ -1,4 +1,6 @@
-//! One-second rollups, kept up to date as samples are stored.
+//! Rollups, kept up to date as samples are stored: one-second windows of every tag, and the windows
+//! that `[[rollup]]` sections name ([`named`]). A [`stretch`] is what both queries and named windows
+//! are made of.
 //!
 //! Invariants
 //! - R1: a window in memory equals what the same stored samples give when they are added again in
@@ -9,7 +11,11 @@
 //! Windows are half-open, aligned to 1970 UTC, by the sample's time. Bad values count nowhere
 //! (OPC 10000-13, 4.2.1.2: TreatUncertainAsBad is false here), text only in `count`.
 
+pub mod named;
 pub mod stretch;
+
+pub use named::{Named, NamedWindow, RollupSpec};
+pub use stretch::{Aggregate, Aggregates};
 
 use model::{TimestampNs, Value};
 use std::collections::VecDeque;
@@ -109,9 +115,17 @@ struct Closed {
 pub struct Rollups {
     open: Vec<Window>,
     closed: Vec<Closed>,
+    /// The windows of the rollups that have a name.
+    pub named: Named,
 }
 
 impl Rollups {
+    /// The rollups that have a name, from now on. Before recovery, or the log answers for all that
+    /// was stored before.
+    pub fn configure(&mut self, specs: Vec<RollupSpec>) {
+        self.named.configure(specs);
+    }
+
     /// Takes in one value that is not bad.
     #[inline]
     pub fn add(&mut self, tag: u32, time: TimestampNs, value: f64) {

@@ -8,7 +8,8 @@ use crate::deadband::Deadband;
 use crate::dedupe::ProducerTable;
 use crate::definitions::{Definitions, TagInfo};
 use crate::gaps::ShownGaps;
-use crate::rollup::Rollups;
+use crate::rollup::stretch::Point;
+use crate::rollup::{RollupSpec, Rollups};
 use crate::timeline::{Timeline, sample_time};
 use crate::watch::{Watch, Watched};
 use frame::{ArchivedTagRecord, Frame, SamplesView, ScanView, View};
@@ -35,7 +36,7 @@ pub struct State {
     pub definitions: Definitions,
     /// Last stored sequence of every producer.
     pub producers: ProducerTable,
-    /// One-second windows.
+    /// One-second windows, and those of named rollups.
     pub rollups: Rollups,
     /// Where sample times lie in the log.
     pub timeline: Timeline,
@@ -74,6 +75,16 @@ impl State {
     /// Recovery is over: from now on values are as fresh as they look.
     pub fn go_live(&mut self) {
         self.recovering = false;
+    }
+
+    /// The rollups that have a name. To be said before the log is recovered; what was absorbed before
+    /// is not in their windows, and queries of it read the log.
+    pub fn configure_rollups(&mut self, specs: Vec<RollupSpec>) {
+        self.rollups.configure(specs);
+        let since = self.timeline.newest();
+        for tag in self.definitions.tags().iter().filter(|tag| tag.id.0 != u32::MAX) {
+            self.rollups.named.declare(tag.id.0, tag.path.as_str(), since);
+        }
     }
 
     /// Samples absorbed since the start, recovered ones not counted.
@@ -148,6 +159,7 @@ impl State {
         let ids = self.definitions.declare(source, tags)?;
         for (id, tag) in ids.iter().zip(tags) {
             self.note_tag(*id, tag.kind, source);
+            self.rollups.named.declare(id.0, tag.path.as_str(), None);
             self.deadbands[id.0 as usize] = Deadband::new(tag.deadband, tag.heartbeat_ns);
         }
         Ok(ids)
@@ -198,6 +210,7 @@ impl State {
         let (low, high) = (tag.range[0].to_native(), tag.range[1].to_native());
         let range = (!low.is_nan() && !high.is_nan()).then_some([low, high]);
         let unit = tag.unit.as_str().to_owned();
+        self.rollups.named.declare(id.0, path.as_str(), None);
         self.definitions.put_tag(TagInfo { id, source, kind, path, unit, range });
         self.note_tag(id, kind, source);
     }
@@ -223,6 +236,11 @@ impl State {
         self.latest.write_run(first, latest);
         let number = |i: usize| (!quality(i).is_bad()).then(|| as_number(tags[i].kind, values[i].to_native()));
         self.rollups.add_run(first, time, (0..count).map(number));
+        if self.rollups.named.touches(first, count) {
+            let number = |i: usize| as_number(tags[i].kind, values[i].to_native());
+            let point = |i: usize| Point { time, number: number(i), usable: !quality(i).is_bad() };
+            self.rollups.named.add_run(first, time, received, (0..count).map(point));
+        }
         self.note_data(first, count, received);
         if self.watch.touches(first, count) {
             self.watch_run(scan, received);
@@ -287,6 +305,10 @@ impl State {
         }
         if !quality.is_bad() {
             self.rollups.add(tag, time, as_number(kind, bits));
+        }
+        if self.rollups.named.touches(tag, 1) {
+            let point = Point { time, number: as_number(kind, bits), usable: !quality.is_bad() };
+            self.rollups.named.add_run(tag, time, received, std::iter::once(point));
         }
     }
 

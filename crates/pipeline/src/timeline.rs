@@ -71,6 +71,12 @@ impl Timeline {
         self.blocks.iter().filter(|b| b.time_min < to && b.time_max >= from).copied().collect()
     }
 
+    /// The newest sample time of all.
+    #[must_use]
+    pub fn newest(&self) -> Option<TimestampNs> {
+        self.blocks.iter().map(|block| block.time_max).max()
+    }
+
     fn halve(&mut self) {
         self.blocks = self
             .blocks

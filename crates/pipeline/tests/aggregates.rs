@@ -4,10 +4,14 @@
 mod slow;
 mod support;
 
+use log::{Settings, Writer};
 use millstream_pipeline::query::{self, AggregatePlan, AggregateRow, FoundSample};
-use millstream_pipeline::rollup::stretch::Aggregates;
-use model::{Quality, Reading, TagId, TimestampNs, Value, ValueKind};
-use sim::SimRandom;
+use millstream_pipeline::rollup::stretch::{Aggregates, Before};
+use millstream_pipeline::rollup::{Aggregate, NamedWindow, RollupSpec};
+use millstream_pipeline::{Pass, ShardView, State};
+use model::{Glob, Quality, Reading, ShardId, TagId, TimestampNs, Value, ValueKind};
+use sim::{Crash, SimDisk, SimRandom};
+use std::sync::Arc;
 use support::*;
 
 fn plan(shard: &Shard, tag: TagId, from: TimestampNs, to: TimestampNs) -> AggregatePlan {
@@ -95,27 +99,106 @@ fn spans_and_windows_say_what_their_samples_say_before_and_after_a_restart() {
     }
 }
 
+fn spec(name: &str, every_s: i64, late_s: i64) -> RollupSpec {
+    let aggregates = Aggregate::ALL.map(|(_, aggregate)| aggregate).to_vec();
+    RollupSpec { name: name.into(), glob: Glob::new("a/**"), every_ns: every_s * S, aggregates, late_ns: late_s * S }
+}
+
+/// R3: the windows in memory, by themselves and by query, say what the samples say; and after a
+/// restart they are what they were.
+#[test]
+fn named_windows_say_what_their_samples_say_before_and_after_a_restart() {
+    let windows = |shard: &Shard, tags: &[TagId]| -> Vec<NamedWindow> {
+        let named = &shard.pass.state().rollups.named;
+        let of = |tag: &TagId| ["ten", "minute"].map(|name| named.windows(name, tag.0).copied().collect::<Vec<_>>());
+        tags.iter().flat_map(of).flatten().collect()
+    };
+    let mut known = 0;
+    for seed in 10..14 {
+        let specs = || vec![spec("ten", 10, 20), spec("minute", 60, 3_600)];
+        let mut random = SimRandom::new(seed);
+        let mut shard = Shard::with(SimDisk::new(SimRandom::new(1)), START, specs());
+        let tags = declared(&mut shard);
+        history(&mut shard, &mut random, &tags, 300);
+        check(&shard, &tags, &mut random, "before");
+        let (before, dropped) = (windows(&shard, &tags), shard.pass.state().rollups.named.late_dropped());
+        assert!(dropped > 0 && before.iter().any(|window| window.revision > 0));
+        for (tag, every) in tags.iter().flat_map(|tag| [(tag, 10), (tag, 60)]) {
+            let name = if every == 10 { "ten" } else { "minute" };
+            let all = shard.samples(*tag, 10_000);
+            let named = shard.pass.state().rollups.named.windows(name, tag.0).filter(|window| window.is_whole);
+            for window in named {
+                let (from, to) = (window.start, window.start.plus_ns(every * S));
+                let alone: Vec<_> = all.iter().filter(|s| from <= s.place.time && s.place.time < to).cloned().collect();
+                let says = window.stretch.finish(from, to, &Before::default());
+                slow::assert_same(&says, &slow::aggregates(&alone, from, to), &format!("{name} of {tag} at {from}"));
+            }
+            let from = shard.now.window_start(60 * S);
+            known += usize::from(plan(&shard, *tag, from, from.plus_ns(60 * S)).is_known());
+        }
+        let mut shard = Shard::with(shard.disk.crash(Crash::Power), shard.now.plus_ns(S), specs());
+        shard.sync();
+        let differs =
+            windows(&shard, &tags).iter().zip(&before).position(|(a, b)| format!("{a:?}") != format!("{b:?}"));
+        assert_eq!((windows(&shard, &tags).len(), differs), (before.len(), None), "as text, where NaN is NaN");
+        assert_eq!(shard.pass.state().rollups.named.late_dropped(), dropped);
+        check(&shard, &tags, &mut random, "after a restart");
+    }
+    assert!(known > 0, "memory answers, too");
+}
+
+/// Rollups that are configured over a log that is there already do not claim to know what was before.
+#[test]
+fn rollups_that_come_later_leave_what_was_before_to_the_log() {
+    let mut random = SimRandom::new(20);
+    let mut shard = Shard::new();
+    let tags = declared(&mut shard);
+    history(&mut shard, &mut random, &tags, 100);
+    let (writer, reader) = ring::latest_table();
+    let mut state = State::new(writer);
+    let recovered = log::recover(&mut shard.disk, ShardId(0), &mut |frame, _| state.absorb(frame, frame.received()));
+    let recovered = recovered.expect("the disk is well");
+    state.configure_rollups(vec![spec("ten", 10, 20)]);
+    let view = Arc::new(ShardView::new(ShardId(0), reader));
+    shard.pass = Pass::new(state, Writer::new(Settings::new(ShardId(0)), &recovered), &recovered, view);
+    declared(&mut shard);
+    history(&mut shard, &mut random, &tags, 100);
+    assert!(shard.pass.state().rollups.named.windows("ten", tags[0].0).count() > 0);
+    check(&shard, &tags, &mut random, "rollups that came later");
+}
+
 /// A shift of a counter, and the two halves of it: what a batch puts into its document.
 #[test]
 fn the_delta_of_a_shift_is_the_sum_of_its_hours() {
-    let mut shard = Shard::new();
-    let source = shard.pass.source("energy", false, START);
-    let tag = shard.declare(source, &[("a/energy", ValueKind::F64, 0.0)])[0];
-    for round in 0..8 * 360 {
-        let counter = f64::from(round % 2_000);
-        let reading = Reading { source_time: Some(shard.now), ..reading(tag, Value::F64(counter)) };
-        shard.pass.submit(shard.now, &[reading]).unwrap();
-        shard.run(10 * S as u64);
+    for from_memory in [false, true] {
+        let specs = if from_memory { vec![spec("minute", 60, 10)] } else { Vec::new() };
+        let mut shard = Shard::with(SimDisk::new(SimRandom::new(1)), START, specs);
+        let source = shard.pass.source("energy", false, START);
+        let tag = shard.declare(source, &[("a/energy", ValueKind::F64, 0.0)])[0];
+        let first = START.window_start(60 * S);
+        for round in 0..8 * 360 {
+            let time = first.plus_ns(round * 10 * S);
+            let counter = Value::F64((round % 2_000) as f64);
+            shard.pass.submit(time, &[Reading { source_time: Some(time), ..reading(tag, counter) }]).unwrap();
+            shard.now = time;
+            shard.run(1_000_000);
+        }
+        shard.sync();
+        let hour = |n: i64| first.plus_ns(n * 3_600 * S);
+        let shift = plan(&shard, tag, hour(0), hour(8));
+        assert_eq!(shift.is_known(), from_memory);
+        let shift = shift.run(&shard.disk).expect("readable");
+        // 0 to 1,999, then 0 (counts from zero) to 879.
+        assert_eq!((shift.delta, shift.count, shift.percent_good), (Some(1_999.0 + 879.0), 2_880, Some(100.0)));
+        let hours: f64 = (0..8).map(|n| span(&shard, tag, hour(n), hour(n + 1)).delta.unwrap()).sum();
+        assert_eq!(Some(hours), shift.delta);
+        let by_rows = rows(&shard, tag, (hour(0), hour(8)), 3_600 * S);
+        assert_eq!(by_rows.iter().filter_map(|row| row.aggregates.delta).sum::<f64>(), hours);
+        assert!(by_rows.iter().all(|row| row.revision == from_memory.then_some(0)));
+        let odd = (hour(1).plus_ns(S / 2), hour(7).plus_ns(-3 * S));
+        let all = shard.samples(tag, 10_000);
+        slow::assert_same(&span(&shard, tag, odd.0, odd.1), &slow::aggregates(&all, odd.0, odd.1), "an odd span");
     }
-    shard.sync();
-    let hour = |n: i64| START.plus_ns(n * 3_600 * S);
-    let shift = span(&shard, tag, hour(0), hour(8));
-    // 0 to 1,999, then 0 (counts from zero) to 879.
-    assert_eq!((shift.delta, shift.count, shift.percent_good), (Some(1_999.0 + 879.0), 2_880, Some(100.0)));
-    let hours: f64 = (0..8).map(|n| span(&shard, tag, hour(n), hour(n + 1)).delta.unwrap()).sum();
-    assert_eq!(Some(hours), shift.delta);
-    let by_rows = rows(&shard, tag, (hour(0), hour(8)), 3_600 * S);
-    assert_eq!(by_rows.iter().filter_map(|row| row.aggregates.delta).sum::<f64>(), hours);
 }
 
 /// What held a day and more ago is not known any more, whether memory still has it or not.

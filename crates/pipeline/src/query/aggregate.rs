@@ -9,7 +9,7 @@
 //! holds the end to the present.
 
 use super::order::{in_order, point};
-use super::{Plan, plan};
+use super::{GAPS_MAX, Plan, plan};
 use crate::rollup::NumberBefore;
 use crate::rollup::stretch::{Aggregates, Before, Point, Stretch};
 use crate::state::State;
@@ -31,10 +31,21 @@ struct Older {
     newest: TimestampNs,
 }
 
-/// What is to be read for the aggregates of a tag over a span.
-pub struct AggregatePlan {
+/// How the aggregates of a tag over a span are come by.
+pub struct AggregatePlan(How);
+
+enum How {
+    /// From memory.
+    Known(Rows),
+    /// From the log.
+    Read(Box<Reading>),
+}
+
+/// What is to be read.
+struct Reading {
     plan: Plan,
     every_ns: Option<i64>,
+    /// What memory knows of what was before.
     before: Before,
     /// Newest first; empty where `before` is all there is.
     older: Vec<Older>,
@@ -75,6 +86,9 @@ fn planned(
     every_ns: Option<i64>,
     texts: Arc<Vec<Arc<str>>>,
 ) -> Option<AggregatePlan> {
+    if let Some(rows) = in_memory(state, tag, (from, to), every_ns) {
+        return Some(AggregatePlan(How::Known(rows)));
+    }
     let plan = plan(state, &spans, tag, from, to, texts)?;
     let mut look_from = from.plus_ns(-LOOK_BACK_NS);
     let mut before = Before::default();
@@ -89,7 +103,23 @@ fn planned(
         NumberBefore::Unknown => {}
     }
     let older = if known_empty { Vec::new() } else { look_back(state, &spans, look_from, from) };
-    Some(AggregatePlan { plan, every_ns, before, older, look_from })
+    Some(AggregatePlan(How::Read(Box::new(Reading { plan, every_ns, before, older, look_from }))))
+}
+
+/// The rows that the windows of a named rollup make, where they are all there are.
+fn in_memory(state: &State, tag: TagId, (from, to): (TimestampNs, TimestampNs), every_ns: Option<i64>) -> Option<Rows> {
+    let info = state.definitions.tag(tag)?;
+    let mut rows = Rows { from, to, every_ns, ..Rows::default() };
+    let named = &state.rollups.named;
+    rows.before = named.read(tag.0, (from, to), every_ns, &mut |window| {
+        if let Some(begin) = window.stretch.begin() {
+            let row = rows.row(begin, Some(0));
+            row.stretch.merge(&window.stretch);
+            row.revision = row.revision.map(|revision| revision.saturating_add(window.revision));
+        }
+    })?;
+    rows.gaps = state.gaps.touching(info.source, tag, from, to, GAPS_MAX);
+    Some(rows)
 }
 
 /// Where to look for the newest sample before a time: the newest arrivals first, in parts that grow.
@@ -131,17 +161,27 @@ impl AggregatePlan {
     /// # Errors
     /// [`ReadError`]: the log could not be read at all.
     pub fn read(&self, storage: &dyn Storage) -> Result<Rows, ReadError> {
-        let (from, to) = (self.plan.from, self.plan.to);
-        let mut rows = Rows {
-            from,
-            to,
-            every_ns: self.every_ns,
-            before: self.before(storage)?,
-            rows: Vec::new(),
-            gaps: self.plan.gaps.clone(),
-        };
-        let mut gaps = std::mem::take(&mut rows.gaps);
-        in_order(&self.plan, storage, &mut gaps, &mut |point| rows.add(point))?;
+        match &self.0 {
+            How::Known(rows) => Ok(rows.clone()),
+            How::Read(reading) => reading.read(storage),
+        }
+    }
+
+    /// Whether memory has the answer, so that nothing is read.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        matches!(self.0, How::Known(_))
+    }
+}
+
+impl Reading {
+    fn read(&self, storage: &dyn Storage) -> Result<Rows, ReadError> {
+        let (from, to, every_ns) = (self.plan.from, self.plan.to, self.every_ns);
+        let mut rows = Rows { from, to, every_ns, before: self.before(storage)?, ..Rows::default() };
+        let mut gaps = self.plan.gaps.clone();
+        in_order(&self.plan, storage, &mut gaps, &mut |point| {
+            rows.row(point.time, None).stretch.add(point);
+        })?;
         rows.gaps = gaps;
         Ok(rows)
     }
@@ -180,33 +220,37 @@ pub struct AggregateRow {
     pub start: TimestampNs,
     /// What its samples say.
     pub aggregates: Aggregates,
+    /// How often late samples have changed it; `None` where memory does not have it any more.
+    pub revision: Option<u32>,
 }
 
 /// What was read of one tag: windows with samples, and what was before them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Rows {
     from: TimestampNs,
     to: TimestampNs,
     every_ns: Option<i64>,
     before: Before,
-    rows: Vec<(TimestampNs, Stretch)>,
+    rows: Vec<Row>,
     gaps: Vec<Gap>,
 }
 
+#[derive(Clone, Debug)]
+struct Row {
+    start: TimestampNs,
+    stretch: Stretch,
+    revision: Option<u32>,
+}
+
 impl Rows {
-    /// The next sample in time.
-    fn add(&mut self, point: Point) {
-        let start = self.every_ns.map_or(self.from, |every_ns| point.time.window_start(every_ns));
-        match self.rows.last_mut() {
-            Some((last, stretch)) if *last == start => {
-                stretch.add(point);
-            }
-            _ => {
-                let mut stretch = Stretch::EMPTY;
-                stretch.add(point);
-                self.rows.push((start, stretch));
-            }
+    /// The row of a time that is not before the last one's.
+    fn row(&mut self, time: TimestampNs, revision: Option<u32>) -> &mut Row {
+        let start = self.every_ns.map_or(self.from, |every_ns| time.window_start(every_ns));
+        if self.rows.last().is_none_or(|last| last.start != start) {
+            self.rows.push(Row { start, stretch: Stretch::EMPTY, revision });
         }
+        let last = self.rows.len() - 1;
+        &mut self.rows[last]
     }
 
     /// The gaps that touch the range.
@@ -222,11 +266,12 @@ impl Rows {
         self.before = self.before.newest(&other.before);
         self.gaps.extend(other.gaps);
         self.rows.extend(other.rows);
-        self.rows.sort_by_key(|(start, stretch)| (*start, stretch.begin()));
+        self.rows.sort_by_key(|row| (row.start, row.stretch.begin()));
         self.rows.dedup_by(|next, kept| {
-            let same = next.0 == kept.0;
+            let same = next.start == kept.start;
             if same {
-                kept.1.merge(&next.1);
+                kept.stretch.merge(&next.stretch);
+                kept.revision = kept.revision.zip(next.revision).map(|(a, b)| a.saturating_add(b));
             }
             same
         });
@@ -237,20 +282,25 @@ impl Rows {
     #[must_use]
     pub fn whole(&self) -> Aggregates {
         let mut whole = Stretch::EMPTY;
-        self.rows.iter().for_each(|(_, stretch)| whole.merge(stretch));
-        whole.finish(self.from, self.to, &self.before)
+        self.rows.iter().for_each(|row| whole.merge(&row.stretch));
+        whole.finish(self.from, self.to, &self.before.since(self.from.plus_ns(-LOOK_BACK_NS)))
     }
 
     /// The aggregates of each window that holds a sample, oldest first.
     #[must_use]
     pub fn finish(&self) -> Vec<AggregateRow> {
         let mut before = self.before;
-        let row = |(start, stretch): &(TimestampNs, Stretch)| {
-            let end = self.every_ns.map_or(self.to, |every_ns| start.plus_ns(every_ns)).min(self.to);
-            let aggregates = stretch.finish((*start).max(self.from), end, &before);
-            stretch.leave_to(&mut before);
-            AggregateRow { start: *start, aggregates }
+        let finished = |row: &Row| {
+            let begin = row.start.max(self.from);
+            let end = self.every_ns.map_or(self.to, |every_ns| row.start.plus_ns(every_ns)).min(self.to);
+            let known = before.since(begin.plus_ns(-LOOK_BACK_NS));
+            row.stretch.leave_to(&mut before);
+            AggregateRow {
+                start: row.start,
+                aggregates: row.stretch.finish(begin, end, &known),
+                revision: row.revision,
+            }
         };
-        self.rows.iter().map(row).collect()
+        self.rows.iter().map(finished).collect()
     }
 }

@@ -30,25 +30,30 @@ pub(super) fn in_order(
     gaps: &mut Vec<Gap>,
     on: &mut dyn FnMut(Point),
 ) -> Result<(), ReadError> {
-    in_order_within(plan, storage, SORTED_MAX, gaps, on)
+    let later_from: Vec<TimestampNs> = plan.groups.iter().map(|group| group.later_from).collect();
+    let mut read = |at: usize, sorter: &mut Sorter| {
+        plan.read(storage, &plan.groups[at].spans, gaps, &mut |found| {
+            sorter.take((found.place.time, found.place.code()), point(&found));
+        })
+    };
+    sorted(SORTED_MAX, &later_from, &mut read, on)
 }
 
-pub(super) fn in_order_within(
-    plan: &Plan,
-    storage: &dyn Storage,
+/// Reads groups, each of which has a time that nothing after it precedes, and hands over in order
+/// what they hold, with room for so many samples.
+fn sorted<E>(
     room: usize,
-    gaps: &mut Vec<Gap>,
+    later_from: &[TimestampNs],
+    read: &mut dyn FnMut(usize, &mut Sorter) -> Result<(), E>,
     on: &mut dyn FnMut(Point),
-) -> Result<(), ReadError> {
+) -> Result<(), E> {
     let mut from = Some((TimestampNs(i64::MIN), 0));
     while let Some(begin) = from {
         let mut sorter = Sorter { from: begin, until: None, room, waiting: Vec::new(), oldest: TimestampNs(i64::MAX) };
-        for group in &plan.groups {
-            plan.read(storage, &group.spans, gaps, &mut |found| {
-                sorter.take((found.place.time, found.place.code()), point(&found));
-            })?;
-            sorter.release(group.later_from, on);
-            if sorter.until.is_some_and(|until| until.0 < group.later_from) {
+        for (at, later_from) in later_from.iter().enumerate() {
+            read(at, &mut sorter)?;
+            sorter.release(*later_from, on);
+            if sorter.until.is_some_and(|until| until.0 < *later_from) {
                 break;
             }
         }
@@ -92,5 +97,46 @@ impl Sorter {
         let count = self.waiting.partition_point(|(key, _)| key.0 < below);
         self.waiting.drain(..count).for_each(|(_, point)| on(point));
         self.oldest = self.waiting.first().map_or(TimestampNs(i64::MAX), |(key, _)| key.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::convert::Infallible;
+
+    proptest! {
+        /// Whatever the disorder and however little room there is: all of it, once, in order.
+        #[test]
+        fn any_disorder_is_put_in_order(
+            groups in prop::collection::vec(prop::collection::vec(0..40_i64, 0..12), 0..12), room in 1..60_usize
+        ) {
+            let earliest = |rest: &[Vec<i64>]| rest.iter().flatten().min().copied().unwrap_or(i64::MAX);
+            let later_from: Vec<_> = (0..groups.len()).map(|at| TimestampNs(earliest(&groups[at + 1..]))).collect();
+            let mut place = 0;
+            let mut stored: Vec<Vec<(Key, Point)>> = Vec::new();
+            for group in &groups {
+                let keyed = group.iter().map(|time| {
+                    place += 1;
+                    let time = TimestampNs(*time);
+                    ((time, place), Point { time, number: place as f64, usable: true })
+                });
+                stored.push(keyed.collect());
+            }
+            let (mut most, mut given) = (0, Vec::new());
+            let mut read = |at: usize, sorter: &mut Sorter| -> Result<(), Infallible> {
+                for (key, point) in &stored[at] {
+                    sorter.take(*key, *point);
+                    most = most.max(sorter.waiting.len());
+                }
+                Ok(())
+            };
+            let outcome = sorted(room, &later_from, &mut read, &mut |point| given.push(point));
+            prop_assert!(outcome.is_ok() && most <= room);
+            let mut wanted: Vec<(Key, Point)> = stored.into_iter().flatten().collect();
+            wanted.sort_by_key(|(key, _)| *key);
+            prop_assert_eq!(given, wanted.into_iter().map(|(_, point)| point).collect::<Vec<_>>());
+        }
     }
 }

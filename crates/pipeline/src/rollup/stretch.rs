@@ -60,6 +60,13 @@ impl Before {
         }
     }
 
+    /// What of it is not older than a time.
+    #[must_use]
+    pub fn since(&self, time: TimestampNs) -> Before {
+        let young = |point: &Point| point.time >= time;
+        Before { held: self.held.filter(young), base: self.base.filter(young) }
+    }
+
     /// What both know.
     #[must_use]
     pub fn newest(mut self, other: &Before) -> Before {
@@ -68,7 +75,7 @@ impl Before {
     }
 }
 
-/// What consecutive samples add up to. 104 bytes.
+/// What consecutive samples add up to. 120 bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stretch {
     /// Samples that are not bad.
@@ -139,6 +146,12 @@ impl Stretch {
     #[must_use]
     pub const fn count(&self) -> u32 {
         self.count
+    }
+
+    /// Whether any sample has a number.
+    #[must_use]
+    pub const fn has_number(&self) -> bool {
+        self.numbers > 0
     }
 
     /// Time of the first sample, of whatever quality.
@@ -288,6 +301,75 @@ impl Stretch {
     }
 }
 
+/// One figure of a span, by the definitions of OPC 10000-13; the rules stand at the head of this
+/// module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Aggregate {
+    /// Count.
+    Count,
+    /// Minimum.
+    Min,
+    /// Maximum.
+    Max,
+    /// Average.
+    Average,
+    /// TimeAverage.
+    TimeAverage,
+    /// Start.
+    First,
+    /// End.
+    Last,
+    /// Delta.
+    Delta,
+    /// PercentGood.
+    PercentGood,
+}
+
+impl Aggregate {
+    /// Every aggregate with its word in configuration and API.
+    pub const ALL: [(&'static str, Aggregate); 9] = [
+        ("count", Aggregate::Count),
+        ("min", Aggregate::Min),
+        ("max", Aggregate::Max),
+        ("average", Aggregate::Average),
+        ("time_average", Aggregate::TimeAverage),
+        ("first", Aggregate::First),
+        ("last", Aggregate::Last),
+        ("delta", Aggregate::Delta),
+        ("percent_good", Aggregate::PercentGood),
+    ];
+
+    /// The aggregate of a word.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Aggregate> {
+        Self::ALL.iter().find(|(known, _)| *known == word).map(|(_, aggregate)| *aggregate)
+    }
+
+    /// Whether the one-second windows have it.
+    #[must_use]
+    pub const fn is_basic(self) -> bool {
+        matches!(self, Self::Count | Self::Min | Self::Max | Self::Average | Self::Last)
+    }
+}
+
+impl Aggregates {
+    /// One of them; `None` where the span has nothing to say.
+    #[must_use]
+    pub fn get(&self, aggregate: Aggregate) -> Option<f64> {
+        match aggregate {
+            Aggregate::Count => Some(self.count as f64),
+            Aggregate::Min => self.min,
+            Aggregate::Max => self.max,
+            Aggregate::Average => self.average,
+            Aggregate::TimeAverage => self.time_average,
+            Aggregate::First => self.first,
+            Aggregate::Last => self.last,
+            Aggregate::Delta => self.delta,
+            Aggregate::PercentGood => self.percent_good,
+        }
+    }
+}
+
 /// The aggregates of one tag over one span. The rules stand at the head of this module; `None`
 /// where the span has nothing to say, never a zero in its place.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -406,7 +488,7 @@ mod tests {
                 covered += ns;
             }
         }
-        let base = points.iter().filter(|p| p.is_number() && p.time.0 < from).next_back().map(|p| p.number);
+        let base = points.iter().rfind(|p| p.is_number() && p.time.0 < from).map(|p| p.number);
         let chain: Vec<f64> = base.into_iter().chain(values()).collect();
         let steps = chain.windows(2).map(|pair| if pair[1] < pair[0] { pair[1] } else { pair[1] - pair[0] });
         Aggregates {

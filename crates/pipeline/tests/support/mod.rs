@@ -5,6 +5,7 @@ use env::disk::FileNumber;
 use frame::{Builder, Samples, Scan, StoredSample, check};
 use log::{Recovered, Settings, Storage, Writer};
 use millstream_pipeline::query::{self, FoundSample, Page};
+use millstream_pipeline::rollup::RollupSpec;
 use millstream_pipeline::{Pass, ShardView, State, TakeError, Taken};
 use model::{
     Gap, LogPosition, ProducerId, Quality, Reading, Sequence, ShardId, SourceId, TagDeclaration, TagId, TagPath,
@@ -36,9 +37,15 @@ impl Shard {
     }
 
     /// On what a disk holds.
-    pub fn on(mut disk: SimDisk, now: TimestampNs) -> Shard {
+    pub fn on(disk: SimDisk, now: TimestampNs) -> Shard {
+        Shard::with(disk, now, Vec::new())
+    }
+
+    /// On what a disk holds, with rollups that have a name.
+    pub fn with(mut disk: SimDisk, now: TimestampNs, rollups: Vec<RollupSpec>) -> Shard {
         let (writer, reader) = ring::latest_table();
         let mut state = State::new(writer);
+        state.configure_rollups(rollups);
         let shard = ShardId(0);
         let recovered = log::recover(&mut disk, shard, &mut |frame, _| state.absorb(frame, frame.received()));
         let recovered = recovered.expect("the disk is well");

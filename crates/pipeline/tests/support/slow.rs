@@ -37,11 +37,11 @@ pub fn aggregates(all: &[FoundSample], from: TimestampNs, to: TimestampNs) -> Ag
         average: values().next().map(|_| values().sum::<f64>() / values().count() as f64),
         time_average: (covered > 0).then(|| area / covered as f64),
         first: values().next(),
-        last: values().last(),
+        last: values().next_back(),
         delta: (!chain.is_empty()).then(|| steps.sum()),
         percent_good: (to > from).then(|| 100.0 * good as f64 / (to.0 - from.0) as f64),
         first_time: timed().next(),
-        last_time: timed().last(),
+        last_time: timed().next_back(),
     }
 }
 
@@ -53,6 +53,7 @@ pub fn rows(all: &[FoundSample], from: TimestampNs, to: TimestampNs, every_ns: i
     let row = |start: &TimestampNs| AggregateRow {
         start: *start,
         aggregates: aggregates(all, (*start).max(from), start.plus_ns(every_ns).min(to)),
+        revision: None,
     };
     starts.iter().map(row).collect()
 }
