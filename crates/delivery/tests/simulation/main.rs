@@ -10,7 +10,7 @@ mod world;
 use world::{Fault, World};
 
 const LIVES: u64 = 40;
-const STEPS: u64 = 50_000;
+const STEPS: u64 = 35_000;
 
 fn live(seed: u64, steps: u64, fault: Fault) -> (World, Result<(), String>) {
     let mut world = World::new(seed, fault);
