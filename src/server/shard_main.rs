@@ -187,7 +187,8 @@ fn spawn_sources(context: &ShardContext, site: &Arc<Site>, shard: ShardId, pass:
             }
             SourceKind::Opcua(settings) => {
                 let pki = site.config().server.data_dir.join("pki").join(&source.name);
-                let run = opcua_source::run(name, path, settings.clone(), pki, intake, clock, stop);
+                let (_, commands) = model::device::commands(model::device::COMMANDS_WAITING_MAX);
+                let run = opcua_source::run(name, path, settings.clone(), pki, intake, clock, stop, commands);
                 context.spawn(Lane::Telemetry, "opcua", run);
             }
             SourceKind::Native(_) => {} // native sources come to us: the native stage

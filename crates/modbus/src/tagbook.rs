@@ -6,7 +6,7 @@ use config::ModbusSource;
 use model::device::{DeviceError, nearest};
 
 /// Names that a wrong one is compared with, at most: it bounds the time of a refusal.
-const COMPARED_MAX: usize = 2_048;
+const COMPARED_MAX: usize = 512;
 
 /// The tags of a source, the same for each of its units.
 #[derive(Debug)]

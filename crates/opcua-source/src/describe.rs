@@ -117,8 +117,22 @@ async fn base_kind(
     if let Some(known) = bases.get(data_type) {
         return Ok(*known);
     }
+    let known = |base: &NodeId| Some(kind_of_type(base)).filter(|says| *says != TypeSays::LookFurther);
+    let says = climb(session, data_type, known).await?.unwrap_or(TypeSays::LookFurther);
+    bases.insert(data_type.clone(), says);
+    Ok(says)
+}
+
+/// What is known of the nearest base of a data type of which something is known (OPC 10000-3, 5.8.3).
+///
+/// # Errors
+/// The connection failed, or the server refused the call as a whole.
+pub(crate) async fn climb<T>(
+    session: &Session,
+    data_type: &NodeId,
+    known: impl Fn(&NodeId) -> Option<T>,
+) -> Result<Option<T>, Error> {
     let mut at = data_type.clone();
-    let mut says = TypeSays::LookFurther;
     for _ in 0..BASE_TYPES_MAX {
         let asked = BrowseDescription {
             node_id: at.clone(),
@@ -132,13 +146,11 @@ async fn base_kind(
         let base = answer.into_iter().next().and_then(|result| result.references?.into_iter().next());
         let Some(base) = base else { break };
         at = base.node_id.node_id;
-        says = kind_of_type(&at);
-        if says != TypeSays::LookFurther {
-            break;
+        if let Some(known) = known(&at) {
+            return Ok(Some(known));
         }
     }
-    bases.insert(data_type.clone(), says);
-    Ok(says)
+    Ok(None)
 }
 
 /// Adds units and ranges, as far as the server tells them.
@@ -193,7 +205,7 @@ async fn enrich(session: &Session, limits: &Limits, nodes: &[NodeId], descriptio
     }
 }
 
-fn property_path(node: &NodeId, property: &str) -> BrowsePath {
+pub(crate) fn property_path(node: &NodeId, property: &str) -> BrowsePath {
     let element = RelativePathElement {
         reference_type_id: ReferenceTypeId::HasProperty.into(),
         is_inverse: false,

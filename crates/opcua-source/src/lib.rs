@@ -2,6 +2,7 @@
 //!
 //! Purpose: [`run`] keeps one configured server's variables flowing into the pass of its shard,
 //! through restarts of the server, lost networks and lost messages, and says every loss as a gap.
+//! Commands go over the same session: values read now or written, methods called.
 //! [`browse`] shows what a server offers, with a piece of configuration to start from.
 //!
 //! The inside is pure: `sequence` (which message comes next), `ledger` (what may be acknowledged),
@@ -16,13 +17,16 @@
 //! - Q4: what a server may make us keep is bounded: message, array and text sizes, browsed nodes,
 //!   outstanding requests, unacknowledged messages.
 //! - Q5: one bad node concerns its own tag only, and is shown by name and reason.
+//! - Q6: a command is answered once, and what it writes or calls is sent once (K1, K2).
 //!
-//! What it does not do: no writing, no methods, no events and alarms, no history, no polling for
+//! What it does not do: no events and alarms, no history, no polling for
 //! servers without subscriptions; it reads no configuration file and opens no log.
 
 #![forbid(unsafe_code)]
 
+mod assign;
 mod chunks;
+mod command;
 mod connect;
 mod convert;
 mod describe;
@@ -33,6 +37,7 @@ mod items;
 mod ledger;
 mod limits;
 mod link;
+mod memo;
 mod naming;
 mod nodes;
 mod notification;

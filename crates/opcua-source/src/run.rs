@@ -9,7 +9,10 @@
 //! - O1: at most one piece of long work (connecting, preparing, fetching, reading) is under way.
 //! - O2: while a hole is being fetched, or the pass takes nothing, no message is looked at.
 //! - O3: every loss goes to the pass as a gap before the messages after it.
+//! - O4: commands run beside all of this and hold up none of it; at most [`COMMANDS_MAX`] are under
+//!   way, the others wait in their queue.
 
+mod demand;
 mod messages;
 mod recover;
 
@@ -18,6 +21,7 @@ use crate::feed::{Flushed, Outbox};
 use crate::fetch::Arrival;
 use crate::ledger::{Ack, Ledger, Window};
 use crate::link::{Link, LinkEvent};
+use crate::memo::Memo;
 use crate::notification::Content;
 use crate::prepare::{Entry, Plan, PrepareError, Prepared};
 use crate::sequence::Sequence;
@@ -28,6 +32,7 @@ use env::Clock;
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, LocalBoxFuture};
 use futures_util::stream::FuturesUnordered;
+use model::device::{Commands, Pending};
 use model::{CommitError, Gap, GapReason, Intake, LogPosition, SourceId, TagId, TimestampNs, ValueKind};
 use opcua::client::Session;
 use opcua::types::{Error, PublishResponse};
@@ -44,6 +49,8 @@ const BUSY_RETRY_NS: u64 = 20_000_000;
 const PUBLISH_REST_NS: u64 = 250_000_000;
 /// First and longest wait before refused items are tried again, in nanoseconds.
 const ITEM_RETRY_NS: (u64, u64) = (2_000_000_000, 300_000_000_000);
+/// Commands that are under way at once.
+const COMMANDS_MAX: usize = 64;
 /// A clean goodbye may take this long.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// Operations of one call are not capped below this, however often a connection breaks.
@@ -84,6 +91,9 @@ enum Happened {
     Done(Done),
     Durable(LogPosition, Result<(), CommitError>),
     Published(Published),
+    Command(Pending),
+    /// A command ended; whether it was done.
+    Commanded(bool),
     Time,
 }
 
@@ -103,6 +113,10 @@ struct Source {
     work: Option<(Kind, LocalBoxFuture<'static, Done>)>,
     publishes: FuturesUnordered<BoxFuture<'static, Published>>,
     publish_after: u64,
+    commanded: FuturesUnordered<LocalBoxFuture<'static, bool>>,
+    memo: Rc<Memo>,
+    /// Why there is nothing to command now.
+    away: String,
     window: Window,
     ledger: Ledger,
     sequences: BTreeMap<u32, Sequence>,
@@ -130,10 +144,15 @@ struct Source {
 ///
 /// A notification is acknowledged to the server only after the pass reported its readings durable.
 /// Counters: `notifications`, `samples`, `keep_alives`, `republished`, `sequence_gaps` (messages),
-/// `overflows`, `unreadable`, `shed`, `items_refused`, `reconnects`, `acks_sent`, `publish_errors`.
+/// `overflows`, `unreadable`, `shed`, `items_refused`, `reconnects`, `acks_sent`, `publish_errors`,
+/// `commands_done`, `commands_failed`.
+///
+/// `commands` are carried out on the same session, beside the subscriptions; while there is none each
+/// is answered at once with why not.
 ///
 /// It needs a tokio runtime with time and I/O and is not `Send`: spawn it locally. It returns early
 /// when the pass is closed, or knows no more sources.
+#[expect(clippy::too_many_arguments, reason = "each is a thing of its own that only the wiring joins")]
 pub async fn run(
     name: String,
     path: String,
@@ -142,6 +161,7 @@ pub async fn run(
     intake: Rc<dyn Intake>,
     clock: Rc<dyn Clock>,
     stop: impl Future<Output = ()>,
+    mut commands: Commands,
 ) {
     let id = match intake.source(&name) {
         Ok(id) => id,
@@ -158,12 +178,15 @@ pub async fn run(
         let wake = source.wake_after();
         let durable_at = source.ledger.front();
         let may_take = source.may_take();
+        let may_command = source.commanded.len() < COMMANDS_MAX;
         let happened = tokio::select! {
             biased;
             () = &mut stop => break,
             event = next_event(&mut source.link) => Happened::Link(event),
             done = next_done(&mut source.work) => Happened::Done(done),
             (at, result) = durable(&*source.intake, durable_at) => Happened::Durable(at, result),
+            Some(done) = source.commanded.next(), if !source.commanded.is_empty() => Happened::Commanded(done),
+            pending = commands.next(), if may_command => Happened::Command(pending),
             Some(published) = source.publishes.next(), if may_take => Happened::Published(published),
             () = tokio::time::sleep(wake) => Happened::Time,
         };
@@ -237,6 +260,9 @@ impl Source {
             work: None,
             publishes: FuturesUnordered::new(),
             publish_after: 0,
+            commanded: FuturesUnordered::new(),
+            memo: Rc::default(),
+            away: "it is being connected to; try again in a moment".to_owned(),
             window: Window::new(),
             ledger: Ledger::default(),
             sequences: BTreeMap::new(),
@@ -393,6 +419,8 @@ impl Source {
             Happened::Durable(at, Ok(())) => self.ledger.durable(at),
             Happened::Durable(_, Err(CommitError::Closed)) => self.closed = true,
             Happened::Published(first) => self.on_published(first),
+            Happened::Command(pending) => self.on_command(pending),
+            Happened::Commanded(done) => self.count(if done { "commands_done" } else { "commands_failed" }, 1),
             Happened::Time => {
                 if self.is_holding() {
                     self.tell(Event::Held);

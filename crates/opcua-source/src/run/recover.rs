@@ -56,6 +56,8 @@ impl Source {
             return;
         };
         self.starting(format!("browsing and subscribing at {}", self.target.address));
+        // Indices of namespaces and what hangs on them are of the session before.
+        self.memo = Rc::default();
         let old: Vec<u32> = self.subscriptions.drain(..).map(|subscription| subscription.id).collect();
         let work = async move {
             // They may stand on this session and would go on sending; mostly they are gone.
@@ -133,11 +135,12 @@ impl Source {
         self.show_down(&why);
     }
 
-    pub(super) fn show_down(&self, why: &str) {
+    pub(super) fn show_down(&mut self, why: &str) {
         let now = self.clock.monotonic_ns();
         let next = self.machine.next_attempt().map_or(0, |at| at.saturating_sub(now)) as f64 / 1e9;
         let reason = format!("{}: {why}; next attempt in {next:.1} s", self.target.address);
         tracing::warn!(source = %self.name, %reason, "OPC UA source is down");
+        self.away.clone_from(&reason);
         self.intake.state(self.id, SourceState::Down { reason });
     }
 

@@ -1,10 +1,14 @@
 //! What the tests stand on: an OPC UA server in the same process, a pass that records, and a network
 //! that can be cut. Nothing here asserts by time: waits poll for a condition, generously.
 
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
+pub mod actuators;
 pub mod proxy;
 
 use config::{NodeRef, OpcuaBrowse, OpcuaSource, OpcuaTag, OpcuaUser, Secret};
 use env::Clock;
+use model::device::{Commander, DeviceAnswer, DeviceCommand, DeviceError, commands};
 use model::{
     CommitError, Gap, GapReason, Intake, LogPosition, Reading, Refused, SourceId, SourceState, TagDeclaration, TagId,
     TimestampNs, Value,
@@ -306,6 +310,8 @@ pub fn operator() -> OpcuaUser {
 pub struct Running {
     pub pass: Rc<Recorder>,
     pub pki: tempfile::TempDir,
+    pub commander: Commander,
+    clock: Rc<dyn Clock>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
@@ -314,19 +320,45 @@ impl Running {
     pub fn start(settings: OpcuaSource, pass: Rc<Recorder>) -> Running {
         let pki = tempfile::tempdir().expect("temporary directory");
         let (stop, stopped) = tokio::sync::oneshot::channel();
+        let (commander, commands) = commands(64);
+        let clock: Rc<dyn Clock> = Rc::new(RealClock::default());
         let run = millstream_opcua_source::run(
             "oven".into(),
             "plant/oven".into(),
             settings,
             pki.path().to_owned(),
             pass.clone(),
-            Rc::new(RealClock::default()),
+            clock.clone(),
             async move {
                 let _ = stopped.await;
             },
+            commands,
         );
         let task = tokio::task::spawn_local(run);
-        Running { pass, pki, stop: Some(stop), task }
+        Running { pass, pki, commander, clock, stop: Some(stop), task }
+    }
+
+    /// Gives a command with a deadline so many milliseconds from now.
+    pub async fn command(&self, command: DeviceCommand, within_ms: u64) -> Result<DeviceAnswer, DeviceError> {
+        let deadline = self.clock.monotonic_ns() + within_ms * 1_000_000;
+        let answer = self.commander.submit(command, deadline);
+        tokio::time::timeout(Duration::from_secs(60), answer).await.expect("it is answered")
+    }
+
+    pub async fn write(&self, tag: &str, value: Value) -> Result<DeviceAnswer, DeviceError> {
+        self.command(DeviceCommand::Write { tag: tag.into(), value }, 20_000).await
+    }
+
+    pub async fn read(&self, tags: &[&str]) -> Result<DeviceAnswer, DeviceError> {
+        let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        self.command(DeviceCommand::Read { tags }, 20_000).await
+    }
+
+    /// Calls a method of the test's namespace.
+    pub async fn call(&self, method: &str, arguments: Vec<Value>) -> Result<DeviceAnswer, DeviceError> {
+        let node = |name: &str| format!("nsu={NAMESPACE};s={name}");
+        let command = DeviceCommand::Call { object: node("Zones"), method: node(method), arguments };
+        self.command(command, 20_000).await
     }
 
     pub async fn stop(mut self) {
