@@ -306,7 +306,7 @@ impl State {
         if !quality.is_bad() {
             self.rollups.add(tag, time, as_number(kind, bits));
         }
-        if self.rollups.named.touches(tag, 1) {
+        if self.rollups.named.has(tag) {
             let point = Point { time, number: as_number(kind, bits), usable: !quality.is_bad() };
             self.rollups.named.add_run(tag, time, received, std::iter::once(point));
         }

@@ -147,6 +147,13 @@ impl Named {
         self.has_any[from..to].contains(&true)
     }
 
+    /// Whether a tag has a rollup.
+    #[must_use]
+    #[inline]
+    pub fn has(&self, tag: u32) -> bool {
+        self.has_any.get(tag as usize).copied().unwrap_or(false)
+    }
+
     /// Takes in the samples of consecutive tags at one time that arrived at another.
     pub fn add_run(
         &mut self,
