@@ -402,6 +402,7 @@ mod tests {
         add(&mut named, 3, 10, 130, 9.0);
         assert_eq!(named.late_dropped(), 1);
         assert!(!asks(&named, 0, 180) && !asks(&named, 0, 60));
+        assert!(!asks(&named, 60, 120), "it is what holds when the next window begins");
         assert!(asks(&named, 120, 180), "what a number in memory parts from it is still known");
     }
 
