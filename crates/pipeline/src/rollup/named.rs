@@ -14,7 +14,7 @@ use super::{Aggregate, WIDTH_NS};
 use model::{Glob, TimestampNs};
 use std::collections::VecDeque;
 
-/// Windows of named rollups that one shard keeps in memory (144 bytes each: 72 MiB).
+/// Windows of named rollups that one shard keeps in memory (136 bytes each: 68 MiB).
 pub const NAMED_WINDOWS_MAX: usize = 1 << 19;
 /// Most windows of one rollup of one tag: what a query may look through on the shard.
 pub const NAMED_DEPTH_MAX: usize = 1 << 14;
