@@ -7,7 +7,7 @@ use http::{Cursor, GapInfo, QueryError, RollupRow, RollupsAnswer, RollupsQuery, 
 use model::{Gap, TagId, TimestampNs};
 use pipeline::TagTable;
 use pipeline::query::{self, FoundSample, Place, Plan};
-use pipeline::rollup::{Regroup, Window};
+use pipeline::rollup::{Aggregates, Regroup, Window};
 use shard::ShardContext;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -157,6 +157,29 @@ fn shown(gaps: &[Gap], source: &str) -> Vec<GapInfo> {
         count: gap.count,
     };
     gaps.iter().map(show).collect()
+}
+
+/// All aggregates of a tag over any stretch of time, from the log that has the tag now.
+pub async fn aggregates(site: &Arc<Site>, tag: &str, from: TimestampNs, to: TimestampNs) -> Result<Aggregates, QueryError> {
+    let holders = holders(site, tag);
+    let holder = holders.iter().find(|holder| holder.log == 0).ok_or_else(|| unknown(site, tag))?;
+    let (reply, answer) = oneshot::channel();
+    let number = holder.tag;
+    let sender = site.shards()[holder.shard].sender().ok_or(QueryError::Closed)?;
+    let job = move |context: &ShardContext| {
+        let planned = Local::with(|local| {
+            let pass = local.pass.borrow();
+            let spans = |from, to| pass.spans(from, to);
+            let plan = query::plan_aggregate(pass.state(), spans, number, from, to, pass.view().texts());
+            plan.map(|plan| (plan, Arc::clone(&local.storage)))
+        });
+        let Some(Some((plan, storage))) = planned else { return drop(reply.send(Err(QueryError::Closed))) };
+        let work = Box::new(move || drop(reply.send(plan.run(&*storage).map_err(|error| failed(&error)))));
+        // a full helper drops the job and with it the reply, which the asker reads as busy
+        let _ = context.helper().run(work);
+    };
+    sender.post(Box::new(job)).map_err(|_| QueryError::Busy)?;
+    answer.await.map_err(|_| QueryError::Busy)?
 }
 
 /// Rollup rows: from memory where it reaches, else from the log.

@@ -6,6 +6,7 @@
 
 mod answers;
 mod backend;
+pub mod flows;
 mod ingest;
 mod recovery;
 mod shard_main;
@@ -73,7 +74,8 @@ pub fn start(config: Config, io: IoChoice) -> Result<Server, String> {
     for sentence in config.inactive() {
         tracing::info!("{sentence}");
     }
-    let logs = recovery::open(&config.server.data_dir, count)?;
+    let logs = recovery::open(&config.server.data_dir, count, &recovery::rollups(&config))?;
+    let journal = flows::open(&config.server.data_dir, &config)?;
     let http = listen("HTTP", config.server.http)?;
     let native = listen("native frames", config.server.native)?;
     let http_address = http.local_addr().map_err(|error| error.to_string())?;
@@ -81,8 +83,12 @@ pub fn start(config: Config, io: IoChoice) -> Result<Server, String> {
 
     let site = Arc::new(Site::new(config, &logs, &cores, mode, http_address));
     let Logs { lock, live, histories } = logs;
-    let router = http::router(Arc::new(backend::SiteBackend::new(Arc::clone(&site))), site.http_limits());
-    let parts = ShardParts::all(&site, live, histories, (http, http_address), (native, native_address))?;
+    let backend = Arc::new(backend::SiteBackend::new(Arc::clone(&site)));
+    let router = http::router(backend, Arc::new(flows::SiteFlows::new(Arc::clone(&site))), site.http_limits());
+    let mut parts = ShardParts::all(&site, live, histories, (http, http_address), (native, native_address))?;
+    if let Some(home) = parts.get_mut(flows::HOME.0 as usize) {
+        home.take_journal(journal);
+    }
     let mut shards = Vec::with_capacity(count);
     for part in parts {
         let mut settings = shard::Settings::new(part.shard(), mode);

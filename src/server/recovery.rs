@@ -4,6 +4,7 @@
 //! are read as history by the shards that there are. Dedupe state goes with the producer.
 
 use model::{ProducerId, Sequence, ShardId};
+use pipeline::rollup::{Aggregate, RollupSpec};
 use pipeline::{ShardView, State, TagTable};
 use std::collections::HashMap;
 use std::fs;
@@ -46,7 +47,7 @@ pub struct Logs {
 ///
 /// # Errors
 /// A sentence: which directory or log, what is wrong, what to do.
-pub fn open(data_dir: &Path, shards: usize) -> Result<Logs, String> {
+pub fn open(data_dir: &Path, shards: usize, rollups: &[RollupSpec]) -> Result<Logs, String> {
     let failed = |error: std::io::Error| format!("cannot create the data directory {}: {error}", data_dir.display());
     create_directory_durable(data_dir).map_err(failed)?;
     let lock = DirectoryLock::acquire(data_dir).map_err(|error| error.to_string())?;
@@ -54,7 +55,7 @@ pub fn open(data_dir: &Path, shards: usize) -> Result<Logs, String> {
     numbers.extend(stored_shards(data_dir)?.into_iter().filter(|number| usize::from(*number) >= shards));
     let opened: Result<Vec<OpenLog>, String> = std::thread::scope(|scope| {
         let threads: Vec<_> =
-            numbers.iter().map(|number| scope.spawn(move || recover(data_dir, ShardId(*number)))).collect();
+            numbers.iter().map(|number| scope.spawn(move || recover(data_dir, ShardId(*number), rollups))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("recovery panicked".into()))).collect()
     });
     let mut live = opened?;
@@ -71,11 +72,28 @@ fn stored_shards(data_dir: &Path) -> Result<Vec<u16>, String> {
     Ok(numbers)
 }
 
-fn recover(data_dir: &Path, shard: ShardId) -> Result<OpenLog, String> {
+/// The rollups of a configuration.
+pub fn rollups(config: &config::Config) -> Vec<RollupSpec> {
+    let word = |aggregate: &config::Aggregate| {
+        let known = config::Aggregate::ALL.iter().find(|(_, known)| known == aggregate);
+        known.and_then(|(word, _)| Aggregate::named(word))
+    };
+    let spec = |told: &config::Rollup| RollupSpec {
+        name: told.name.clone(),
+        glob: model::Glob::new(&told.match_),
+        every_ns: told.every.as_nanos() as i64,
+        aggregates: told.aggregates.iter().filter_map(word).collect(),
+        late_ns: told.late.as_nanos() as i64,
+    };
+    config.rollups.iter().map(spec).collect()
+}
+
+fn recover(data_dir: &Path, shard: ShardId, rollups: &[RollupSpec]) -> Result<OpenLog, String> {
     let directory = data_dir.join(format!("shard-{shard}"));
     create_directory_durable(&directory).map_err(|error| format!("cannot create {}: {error}", directory.display()))?;
     let (writer, reader) = ring::latest_table();
     let mut state = State::new(writer);
+    state.configure_rollups(rollups.to_vec());
     let mut storage = DirectoryStorage::new(&directory);
     let recovered = log::recover(&mut storage, shard, &mut |frame, _| state.absorb(frame, frame.received()));
     let recovered = recovered.map_err(|error| format!("the log in {} cannot be used: {error}", directory.display()))?;

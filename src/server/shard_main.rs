@@ -1,5 +1,6 @@
 //! One shard's thread: its stages, its sources, its HTTP connections.
 
+use crate::server::flows::{self, FlowShard, OpenJournal};
 use crate::server::recovery::{self, OpenLog};
 use crate::server::sink::PassSink;
 use crate::server::site::Site;
@@ -70,6 +71,7 @@ pub struct ShardParts {
     http: TcpListener,
     native: TcpListener,
     datagrams: Option<UdpSocket>,
+    journal: Option<OpenJournal>,
 }
 
 impl ShardParts {
@@ -105,9 +107,23 @@ impl ShardParts {
             };
             let home = |producer: &ProducerId| site.shard_of_producer(*producer) == log.shard;
             let producers = producers.iter().filter(|(producer, _)| home(producer)).map(|(p, s)| (*p, *s)).collect();
-            parts.push(ShardParts { site: Arc::clone(site), log, histories, producers, http, native, datagrams });
+            parts.push(ShardParts {
+                site: Arc::clone(site),
+                log,
+                histories,
+                producers,
+                http,
+                native,
+                datagrams,
+                journal: None,
+            });
         }
         Ok(parts)
+    }
+
+    /// Makes this the shard that the flows belong to.
+    pub fn take_journal(&mut self, journal: OpenJournal) {
+        self.journal = Some(journal);
     }
 
     /// Which shard.
@@ -150,10 +166,16 @@ impl ShardParts {
         LOCAL.with(|slot| *slot.borrow_mut() = Some(Rc::new(local)));
 
         spawn_sources(context, &site, shard, &pass);
-        let open = settle(Rc::clone(&pass), self.log.recovered.end, view);
+        context.spawn(Lane::Event, "watch", flows::watch(Rc::clone(&pass), Arc::clone(&site)));
+        let journal_end = self.journal.as_ref().map(OpenJournal::end);
+        let flow_stage = self.journal.map(|journal| journal.build(context, &site)).transpose()?;
+        let flow = flow_stage.as_ref().map(|stage| Rc::clone(stage.flow())).zip(journal_end);
+        let open = settle(Rc::clone(&pass), self.log.recovered.end, flow, view);
         spawn_http(context, &site, self.http, router, open)?;
         context.spawn(Lane::Batch, "publish", publish(Rc::clone(&pass), native.parts()));
-        let stages: Vec<Box<dyn Stage>> = vec![Box::new(native), Box::new(LogStage::new(pass, disk, completed, shard))];
+        let mut stages: Vec<Box<dyn Stage>> =
+            vec![Box::new(native), Box::new(LogStage::new(pass, disk, completed, shard))];
+        stages.extend(flow_stage.map(|stage| Box::new(stage) as Box<dyn Stage>));
         Ok(stages)
     }
 }
@@ -181,13 +203,15 @@ fn spawn_sources(context: &ShardContext, site: &Arc<Site>, shard: ShardId, pass:
         let (intake, clock, stop) = (Rc::clone(&intake), Rc::clone(&clock), site.stopped());
         match &source.kind {
             SourceKind::Modbus(settings) => {
-                let (_, commands) = model::device::commands(model::device::COMMANDS_WAITING_MAX);
+                let (commander, commands) = model::device::commands(model::device::COMMANDS_WAITING_MAX);
+                flows::devices::register(&source.name, commander);
                 let run = modbus::run(name, path, settings.clone(), intake, clock, stop, commands);
                 context.spawn(Lane::Telemetry, "modbus", run);
             }
             SourceKind::Opcua(settings) => {
                 let pki = site.config().server.data_dir.join("pki").join(&source.name);
-                let (_, commands) = model::device::commands(model::device::COMMANDS_WAITING_MAX);
+                let (commander, commands) = model::device::commands(model::device::COMMANDS_WAITING_MAX);
+                flows::devices::register(&source.name, commander);
                 let run = opcua_source::run(name, path, settings.clone(), pki, intake, clock, stop, commands);
                 context.spawn(Lane::Telemetry, "opcua", run);
             }
@@ -218,9 +242,18 @@ fn spawn_http(
 /// then queries do not see them: what was acknowledged before the crash would be missing. So HTTP
 /// opens, and the shard is ready, when they are. A disk that takes nothing delays this, but not for
 /// ever: what is readable is then served, and `/readyz` says what is wrong.
-async fn settle(pass: Rc<RefCell<Pass>>, end: LogPosition, view: Arc<ShardView>) {
+async fn settle(
+    pass: Rc<RefCell<Pass>>,
+    end: LogPosition,
+    flow: Option<(Rc<FlowShard>, LogPosition)>,
+    view: Arc<ShardView>,
+) {
     let start = SystemClock.monotonic_ns();
-    while pass.borrow().durable() < end && SystemClock.monotonic_ns() - start < SETTLE_NS {
+    let unsettled = || {
+        let journal = flow.as_ref().is_some_and(|(flow, end)| flow.desk.borrow().journal().durable().0 < end.0);
+        journal || pass.borrow().durable() < end
+    };
+    while unsettled() && SystemClock.monotonic_ns() - start < SETTLE_NS {
         tokio::time::sleep(SETTLE_LOOK).await;
     }
     view.ready.set(true);

@@ -3,6 +3,7 @@
 //! Nothing here is touched on the telemetry path; the one lock is taken when a tag is registered.
 
 use crate::commands::kind_word;
+use crate::server::flows::{self, FlowHandle};
 use crate::server::recovery::{Logs, OpenLog};
 use config::{Config, Source, SourceKind};
 use model::ShardId;
@@ -98,6 +99,7 @@ pub struct Site {
     /// Tags of native sources that were registered since the start: path to shard and source.
     owners: Mutex<Owners>,
     stop: watch::Sender<bool>,
+    flows: FlowHandle,
     mode: IoMode,
     http: SocketAddr,
 }
@@ -134,6 +136,7 @@ impl Site {
             native,
             owners: Mutex::default(),
             stop: watch::Sender::new(false),
+            flows: FlowHandle::default(),
             mode,
             http,
         }
@@ -142,6 +145,11 @@ impl Site {
     /// The configuration.
     pub const fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The way to the flows.
+    pub const fn flows(&self) -> &FlowHandle {
+        &self.flows
     }
 
     /// Every shard.
@@ -161,6 +169,9 @@ impl Site {
 
     /// A shard has started.
     pub fn set_sender(&self, sender: ShardSender) {
+        if sender.id() == flows::HOME {
+            self.flows.set_sender(sender.clone());
+        }
         let _ = self.shards[sender.id().0 as usize].sender.set(sender);
     }
 

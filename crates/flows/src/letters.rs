@@ -58,6 +58,9 @@ pub struct SentRequest {
     pub body: String,
     /// Hexadecimal SHA-256 of the whole body.
     pub sha256: String,
+    /// What the receiver knows this very body by.
+    #[serde(default)]
+    pub idempotency_key: String,
 }
 
 /// A delivery that was given up.
@@ -81,9 +84,9 @@ pub struct Letter {
     pub published_ns: i64,
     /// When it was given up, ns since 1970 UTC.
     pub time_ns: i64,
-    /// Why.
+    /// Why: `rejected`, `attempts`, `expired` or `mapping`.
     pub reason: String,
-    /// What was sent last; `None` where it never came to that.
+    /// What was sent last, or would have been; `None` where it could not be mapped.
     pub request: Option<SentRequest>,
     /// The message.
     pub message_body: Value,
@@ -136,6 +139,8 @@ struct Kept {
     /// Offset of the entry that says it; moved on when the entry is written again.
     at: Offset,
     bytes: usize,
+    /// Its replay has not ended: a restart needs it.
+    awaited: bool,
 }
 
 /// All letters, by time.
@@ -144,6 +149,7 @@ pub struct Letters {
     kept: BTreeMap<(u64, String), Kept>,
     names: BTreeMap<String, u64>,
     open: usize,
+    awaited: usize,
     bytes: usize,
     /// Letters that were seen to and then forgotten, to keep the list short.
     pub forgotten: u64,
@@ -154,19 +160,45 @@ impl Letters {
     pub fn put(&mut self, letter: Letter, at: Offset, bytes: usize) {
         let first = *self.names.entry(letter.id.clone()).or_insert(at.0);
         let name = (first, letter.id.clone());
-        let opens = usize::from(letter.state == LetterState::Open);
-        if let Some(before) = self.kept.insert(name, Kept { letter, at, bytes }) {
+        let before = self.kept.remove(&name);
+        let is_replayed = |letter: &Letter| letter.state == LetterState::Replayed;
+        // one that is written again is as it was
+        let same = before.as_ref().filter(|before| is_replayed(&before.letter));
+        let awaited = is_replayed(&letter) && same.is_none_or(|before| before.awaited);
+        if let Some(before) = before {
             self.open -= usize::from(before.letter.state == LetterState::Open);
+            self.awaited -= usize::from(before.awaited);
             self.bytes -= before.bytes;
         }
-        self.open += opens;
+        self.open += usize::from(letter.state == LetterState::Open);
+        self.awaited += usize::from(awaited);
         self.bytes += bytes;
+        self.kept.insert(name, Kept { letter, at, bytes, awaited });
+        self.forget();
+    }
+
+    /// The replay of a letter has ended.
+    pub(crate) fn release(&mut self, id: &str) {
+        let Some(first) = self.names.get(id) else { return };
+        if let Some(kept) = self.kept.get_mut(&(*first, id.to_owned())) {
+            self.awaited -= usize::from(std::mem::take(&mut kept.awaited));
+        }
+        self.forget();
+    }
+
+    /// The journal was read: replays of these letters have not ended, and no others.
+    pub(crate) fn await_only(&mut self, ids: &std::collections::BTreeSet<String>) {
+        for kept in self.kept.values_mut() {
+            kept.awaited = ids.contains(&kept.letter.id);
+        }
+        self.awaited = self.kept.values().filter(|kept| kept.awaited).count();
         self.forget();
     }
 
     fn forget(&mut self) {
-        while self.kept.len() - self.open > CLOSED_MAX {
-            let closed = self.kept.iter().find(|(_, kept)| kept.letter.state != LetterState::Open);
+        let is_done = |kept: &Kept| kept.letter.state != LetterState::Open && !kept.awaited;
+        while self.kept.len().saturating_sub(self.open + self.awaited) > CLOSED_MAX {
+            let closed = self.kept.iter().find(|(_, kept)| is_done(kept));
             let Some(name) = closed.map(|(name, _)| name.clone()) else { return };
             if let Some(kept) = self.kept.remove(&name) {
                 self.bytes -= kept.bytes;
@@ -200,16 +232,22 @@ impl Letters {
         self.iter().filter(|letter| letter.flow == flow && letter.state == LetterState::Open).count()
     }
 
+    /// Bytes of all letters as they are stored.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether there is no room for another (J5).
     #[must_use]
     pub const fn is_full(&self) -> bool {
         self.open >= LETTERS_MAX || self.bytes >= LETTERS_BYTES_MAX
     }
 
-    /// The oldest entry that a letter still stands in.
+    /// Everything behind this offset is needed: the oldest entry that a letter stands in lies there.
     #[must_use]
-    pub fn oldest_entry(&self) -> Option<Offset> {
-        self.kept.values().map(|kept| kept.at).min()
+    pub fn needed_behind(&self) -> Option<Offset> {
+        self.kept.values().map(|kept| Offset(kept.at.0.saturating_sub(1))).min()
     }
 
     /// Letters whose entries stand at or before an offset, to be written again; at most `limit`.
@@ -253,7 +291,7 @@ mod tests {
         letters.put(letter(2, LetterState::Open), Offset(20), 100);
         assert_eq!(letters.before(Offset(10), 9).len(), 1);
         letters.put(letter(1, LetterState::Open), Offset(30), 100);
-        assert_eq!((letters.open(), letters.oldest_entry()), (2, Some(Offset(20))));
+        assert_eq!((letters.open(), letters.needed_behind()), (2, Some(Offset(19))));
         assert_eq!(letters.iter().map(|l| l.offset).collect::<Vec<_>>(), [2, 1], "its place is by its first entry");
         letters.put(letter(1, LetterState::Discarded), Offset(40), 50);
         assert_eq!((letters.open(), letters.bytes), (1, 150));
@@ -268,5 +306,22 @@ mod tests {
         }
         assert_eq!((letters.open(), letters.forgotten), (1_500, 500));
         assert!(letters.get("erp@0").is_some() && letters.get("erp@1").is_none());
+    }
+
+    #[test]
+    fn letters_whose_replay_has_not_ended_are_not_forgotten() {
+        let mut letters = Letters::default();
+        for offset in 0..3_000 {
+            letters.put(letter(offset, LetterState::Open), Offset(offset), 10);
+            letters.put(letter(offset, LetterState::Replayed), Offset(5_000 + offset), 10);
+        }
+        assert_eq!((letters.iter().count(), letters.forgotten), (3_000, 0));
+        letters.release("erp@0");
+        letters.put(letter(0, LetterState::Replayed), Offset(9_000), 10);
+        (1..2_000).for_each(|offset| letters.release(&format!("erp@{offset}")));
+        assert_eq!((letters.forgotten, letters.get("erp@2000").is_some()), (1_000, true));
+        letters.await_only(&["erp@2500".to_owned()].into());
+        assert_eq!(letters.iter().count(), 1_001);
+        assert!(letters.get("erp@2500").is_some());
     }
 }

@@ -85,6 +85,16 @@ impl Message {
         })
     }
 
+    /// What a receiver knows it by. Versions of a document and a tag's changes may come again under
+    /// an id that retention has taken, or within one tick of a clock, so what they say is part of it.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        match self.kind() {
+            MessageKind::Event | MessageKind::Batch => self.id.clone(),
+            MessageKind::Record | MessageKind::Tag => format!("{}@{:016x}", self.id, hash64(&self.body.to_string())),
+        }
+    }
+
     /// Its kind.
     #[must_use]
     pub fn kind(&self) -> MessageKind {

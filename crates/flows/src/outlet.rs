@@ -21,10 +21,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, VecDeque};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Deliveries that have ended and are still shown.
 const RECENT_MAX: usize = 200;
+/// Deliveries whose attempts a snapshot tells, and how many of each.
+const TRIED_MAX: usize = 128;
+const TRIED_LINES_MAX: usize = 5;
 /// Longest request body that a dead letter shows, in bytes.
 const SHOWN_BYTES_MAX: usize = 64 << 10;
 
@@ -47,14 +50,17 @@ pub struct Send {
 
 /// A delivery that is not settled.
 struct Pending {
-    message: Rc<Message>,
+    message: Arc<Message>,
     key: String,
     attempts: Vec<AttemptLine>,
     number: u32,
     mapping: Option<MappingError>,
-    /// Replays only: the letter, and the corrected body.
+    /// Replays only: the letter, the corrected body, what the letter's delivery had sent, and where
+    /// the journal ended when it was ordered: the definition of then holds for every try of it.
     letter: String,
     corrected: Option<Value>,
+    before: Option<SentRequest>,
+    ordered_at: Offset,
     /// What the receiver knows it by, once it was rendered.
     sent_as: Option<String>,
     request: Option<SentRequest>,
@@ -132,6 +138,8 @@ pub struct Wants {
     pub sends: Vec<Send>,
     /// Entries to write.
     pub drafts: Vec<Draft>,
+    /// Letters whose replay has ended.
+    pub replayed: Vec<String>,
 }
 
 /// One flow.
@@ -147,6 +155,10 @@ pub struct Outlet {
     history: Vec<(Offset, Definition)>,
     pending: HashMap<DeliveryId, Pending>,
     recent: VecDeque<Row>,
+    /// Attempts that the journal holds of what is not offered yet.
+    past: HashMap<DeliveryId, Vec<AttemptLine>>,
+    /// How far it has come, as it was last written down.
+    pub(crate) noted: Offset,
     /// Messages of its streams that were committed, and those of them that it has scanned.
     arrived: u64,
     taken: u64,
@@ -156,6 +168,8 @@ pub struct Outlet {
     paused: Option<Pause>,
     /// Set while there is no room for more dead letters.
     pub(crate) stopped: bool,
+    /// What the last comparison of both sides found.
+    pub compared: Option<crate::reconcile::Comparison>,
     /// Since when its state word holds.
     pub(crate) since: (String, TimestampNs),
     actions: Vec<Action>,
@@ -172,12 +186,15 @@ impl Outlet {
             history: Vec::new(),
             pending: HashMap::new(),
             recent: VecDeque::new(),
+            past: HashMap::new(),
+            noted: Offset(0),
             arrived: 0,
             taken: 0,
             scanned,
             reading: false,
             paused: None,
             stopped: false,
+            compared: None,
             since: (String::new(), TimestampNs(0)),
             actions: Vec::new(),
             consumer,
@@ -195,11 +212,13 @@ impl Outlet {
     pub(crate) fn begin_at(&mut self, offset: Offset) {
         self.consumer.skip_to(offset);
         self.scanned = self.scanned.max(offset);
+        self.noted = self.scanned;
     }
 
     /// An engine that was restored.
     pub(crate) fn restore(&mut self, consumer: Consumer) {
         self.scanned = consumer.low();
+        self.noted = self.scanned;
         self.consumer = consumer;
     }
 
@@ -230,13 +249,15 @@ impl Outlet {
 
     /// The definitions that what is unsettled may need, with where each begins.
     pub(crate) fn live_definitions(&self) -> impl Iterator<Item = (Offset, &Definition)> {
-        let low = self.consumer.low();
+        let replayed = self.pending.values().filter(|pending| !pending.letter.is_empty()).map(|pending| pending.ordered_at);
+        let low = replayed.chain([self.consumer.low()]).min().unwrap_or_default();
         let first = self.definitions.iter().rposition(|(from, _)| *from <= low).unwrap_or(0);
         self.definitions[first..].iter().map(|(from, definition)| (*from, definition))
     }
 
     fn definition_at(&self, offset: Offset) -> &Definition {
-        let held = self.definitions.iter().rev().find(|(from, _)| *from <= offset);
+        // what ends where a definition begins was published before it
+        let held = self.definitions.iter().rev().find(|(from, _)| *from < offset);
         held.map_or_else(|| self.definition(), |(_, definition)| definition)
     }
 
@@ -251,12 +272,18 @@ impl Outlet {
         self.arrived.saturating_sub(self.taken) + self.pending.len() as u64
     }
 
+    /// Deliveries that are held in memory.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.pending.len()
+    }
+
     pub(crate) fn set_unscanned(&mut self, messages: u64) {
         self.arrived = self.taken + messages;
     }
 
     /// Shows it the next message; the caller keeps the order of offsets.
-    pub(crate) fn show(&mut self, message: &Rc<Message>, now: TimestampNs) -> Shown {
+    pub(crate) fn show(&mut self, message: &Arc<Message>, now: TimestampNs) -> Shown {
         if message.offset <= self.scanned {
             return Shown::Scanned;
         }
@@ -284,7 +311,7 @@ impl Outlet {
         }
         let id = DeliveryId { offset: message.offset, replay: 0 };
         if self.consumer.is_pending(id) {
-            self.hold(id, Rc::clone(message), key, mapping, None);
+            self.hold(id, Arc::clone(message), key, mapping, None);
         }
         self.taken += 1;
         self.scanned = message.offset;
@@ -296,10 +323,12 @@ impl Outlet {
         self.scanned = offset;
     }
 
-    fn hold(&mut self, id: DeliveryId, message: Rc<Message>, key: String, mapping: Option<MappingError>, corrected: Option<Value>) {
+    fn hold(&mut self, id: DeliveryId, message: Arc<Message>, key: String, mapping: Option<MappingError>, corrected: Option<Value>) {
         let letter = String::new();
-        let (attempts, number, sent_as, request) = (Vec::new(), 0, None, None);
-        let pending = Pending { message, key, attempts, number, mapping, letter, corrected, sent_as, request };
+        let (attempts, number, sent_as, request) = (self.past.remove(&id).unwrap_or_default(), 0, None, None);
+        let (before, ordered_at) = (None, Offset(0));
+        let pending =
+            Pending { message, key, attempts, number, mapping, letter, corrected, before, ordered_at, sent_as, request };
         self.pending.insert(id, pending);
     }
 
@@ -307,22 +336,38 @@ impl Outlet {
     pub(crate) fn scanned_to(&mut self, offset: Offset) {
         self.scanned = self.scanned.max(offset);
         self.consumer.skip_to(self.scanned);
+        if !self.past.is_empty() {
+            let scanned = self.scanned;
+            self.past.retain(|id, _| id.replay > 0 || id.offset > scanned); // what was not offered is not tried
+        }
     }
 
     /// Orders a dead letter's delivery again.
-    pub(crate) fn replay(&mut self, letter: &Letter, replay: u32, corrected: Option<Value>, now: TimestampNs) -> DeliveryId {
-        let message = Rc::new(letter.to_message());
-        let item = Item { offset: message.offset, key: order(&letter.key), time: now, bytes: message.bytes };
-        let id = DeliveryId { offset: message.offset, replay };
-        self.consumer.offer_again(item, replay);
-        if self.consumer.is_pending(id) {
-            self.hold(id, message, letter.key.clone(), None, corrected);
+    pub(crate) fn replay(&mut self, letter: &Letter, order: crate::desk::ReplayBody, now: TimestampNs) {
+        let (message, id) = (Arc::new(letter.to_message()), order.id);
+        let key = crate::spec::order(&letter.key);
+        let item = Item { offset: message.offset, key, time: now, bytes: message.bytes };
+        self.consumer.offer_again(item, id.replay);
+        if self.consumer.is_pending(id) && !self.pending.contains_key(&id) {
+            self.hold(id, message, letter.key.clone(), None, order.corrected);
             if let Some(pending) = self.pending.get_mut(&id) {
-                pending.request = letter.request.clone();
+                pending.request.clone_from(&letter.request);
+                pending.before.clone_from(&letter.request);
                 pending.letter.clone_from(&letter.id);
+                pending.ordered_at = Offset(order.at);
             }
         }
-        id
+    }
+
+    /// Sends a message again under its own idempotency key.
+    pub(crate) fn resend(&mut self, message: Message, number: u32, now: TimestampNs) {
+        let id = DeliveryId { offset: message.offset, replay: number };
+        let Ok(key) = self.definition_at(message.offset).key(&message) else { return };
+        let item = Item { offset: message.offset, key: order(&key), time: now, bytes: message.bytes };
+        self.consumer.offer_again(item, number);
+        if self.consumer.is_pending(id) {
+            self.hold(id, Arc::new(message), key, None, None);
+        }
     }
 
     /// Runs the engine: what is due is started, what is over ends.
@@ -386,6 +431,7 @@ impl Outlet {
                     Err(error) => {
                         self.stats.on_failure(error.what.clone(), now);
                         if let Some(pending) = self.pending.get_mut(&id) {
+                            trail::push(&mut pending.attempts, AttemptLine::unmapped(attempt, &error.what, now));
                             pending.mapping = Some(error);
                         }
                         self.consumer.on_outcome(id, Outcome::Rejected, now, actions);
@@ -422,15 +468,19 @@ impl Outlet {
 
     fn render(&self, id: DeliveryId, pending: &Pending) -> Result<Rendered, MappingError> {
         let (flow, message) = (&self.spec.name, &*pending.message);
-        if id.replay == 0 {
+        if id.replay == 0 || pending.letter.is_empty() {
             return self.definition_at(message.offset).render(flow, message, None);
         }
-        // a replay goes by the present definition; what differs from what was sent is another request
+        // a replay goes by the definition that held when it was ordered; the body that its letter had
+        // sent goes under the key that it had, and another body is another request
         let corrected = pending.corrected.as_ref().map(|body| (body, id.replay));
-        let mut call = self.definition().render(flow, message, corrected)?;
-        let before = pending.request.as_ref().map(|request| request.sha256.as_str());
-        if corrected.is_none() && before.is_some_and(|before| before != digest(&call.body)) {
-            call.idempotency_key = crate::message::idempotency_key(flow, &message.id, Some(id.replay));
+        let mut call = self.definition_at(pending.ordered_at).render(flow, message, corrected)?;
+        if let (None, Some(before)) = (corrected, &pending.before) {
+            if before.sha256 != digest(&call.body) {
+                call.idempotency_key = crate::message::idempotency_key(flow, &message.identity(), Some(id.replay));
+            } else if !before.idempotency_key.is_empty() {
+                call.idempotency_key.clone_from(&before.idempotency_key);
+            }
         }
         Ok(call)
     }
@@ -448,6 +498,7 @@ impl Outlet {
             body: Payload::Bytes(Vec::new()),
             idempotency_key: String::new(),
             message: message.id.clone(),
+            file_name: None,
         })
     }
 
@@ -463,6 +514,9 @@ impl Outlet {
 
     fn settled(&mut self, settled: &Settled, now: TimestampNs, wants: &mut Wants) {
         let Some(pending) = self.pending.remove(&settled.id) else { return };
+        if !pending.letter.is_empty() {
+            wants.replayed.push(pending.letter.clone());
+        }
         let state = match &settled.end {
             End::Delivered => {
                 self.stats.on_success(pending.message.time, now);
@@ -503,15 +557,14 @@ impl Outlet {
     fn letter(&self, settled: &Settled, pending: &Pending, now: TimestampNs) -> Letter {
         let message = &pending.message;
         let reason = match (&settled.end, &pending.mapping) {
-            (End::Expired, _) => "expired before it could be delivered".to_owned(),
-            (_, Some(error)) => format!("mapping failed: {}", error.what),
-            (End::Dead { reason: DeadReason::Rejected }, _) => {
-                let last = pending.attempts.last().map(AttemptLine::sentence).unwrap_or_default();
-                format!("refused by the target: {last}")
-            }
-            (End::Dead { reason }, _) => reason.to_string(),
-            (end, _) => format!("{end:?}"),
+            (End::Expired, _) => "expired",
+            (_, Some(_)) => "mapping",
+            (End::Dead { reason: DeadReason::Attempts { .. } }, _) => "attempts",
+            _ => "rejected",
         };
+        // after a restart it may end without a try, and still was sent before
+        let unsent = || pending.mapping.is_none().then(|| self.render(settled.id, pending).ok()).flatten();
+        let request = pending.request.clone().or_else(|| unsent().map(|call| shown(&call)));
         Letter {
             id: delivery_name(&self.spec.name, settled.id),
             flow: self.spec.name.clone(),
@@ -522,8 +575,8 @@ impl Outlet {
             key: pending.key.clone(),
             published_ns: message.time.0,
             time_ns: now.0,
-            reason,
-            request: pending.request.clone(),
+            reason: reason.to_owned(),
+            request,
             message_body: message.body.clone(),
             attempts: pending.attempts.clone(),
             expression: pending.mapping.as_ref().map(|error| error.expression.clone()),
@@ -536,7 +589,7 @@ impl Outlet {
 
     fn row(&self, id: DeliveryId, pending: &Pending, state: &str, now: TimestampNs, next: Option<TimestampNs>) -> Row {
         let message = &pending.message;
-        let key = || crate::message::idempotency_key(&self.spec.name, &message.id, None);
+        let key = || crate::message::idempotency_key(&self.spec.name, &message.identity(), None);
         Row {
             id: delivery_name(&self.spec.name, id),
             offset: id.offset.0,
@@ -579,12 +632,22 @@ impl Outlet {
     }
 
     /// Replays that have not ended, with what a restart needs of them.
-    pub(crate) fn replays(&self) -> impl Iterator<Item = crate::desk::ReplayBody> {
-        self.pending.iter().filter(|(id, _)| id.replay > 0).map(|(id, pending)| crate::desk::ReplayBody {
+    pub(crate) fn replays(&self) -> Vec<crate::desk::ReplayBody> {
+        let ordered = self.pending.iter().filter(|(id, pending)| id.replay > 0 && !pending.letter.is_empty());
+        let replay = |(id, pending): (&DeliveryId, &Pending)| crate::desk::ReplayBody {
             id: *id,
             letter: pending.letter.clone(),
             corrected: pending.corrected.clone(),
-        })
+            at: pending.ordered_at.0,
+        };
+        ordered.map(replay).collect()
+    }
+
+    /// The newest attempts of some deliveries that were tried and have not ended.
+    pub(crate) fn tried(&self) -> Vec<(DeliveryId, Vec<AttemptLine>)> {
+        let lines = self.pending.iter().map(|(id, pending)| (id, &pending.attempts)).chain(&self.past);
+        let tried = lines.filter(|(_, lines)| !lines.is_empty()).take(TRIED_MAX);
+        tried.map(|(id, lines)| (*id, lines[lines.len().saturating_sub(TRIED_LINES_MAX)..].to_vec())).collect()
     }
 
     /// Unsettled deliveries of a key, newest message last: what a comparison must wait for.
@@ -596,12 +659,21 @@ impl Outlet {
 
     pub(crate) fn fold_settled(&mut self, body: SettledBody) {
         self.consumer.fold_settled(&body.settled);
-        self.pending.remove(&body.settled.id);
+        self.past.remove(&body.settled.id);
         self.remember(body.row);
     }
 
-    pub(crate) fn fold_attempt(&mut self, body: &AttemptBody) {
+    pub(crate) fn fold_attempt(&mut self, body: AttemptBody) {
         self.consumer.fold_attempted(&body.attempted);
+        let lines = self.past.entry(body.attempted.id).or_default();
+        // a snapshot may speak of it already
+        if !lines.contains(&body.line) {
+            trail::push(lines, body.line);
+        }
+    }
+
+    pub(crate) fn fold_lines(&mut self, id: DeliveryId, lines: Vec<AttemptLine>) {
+        self.past.insert(id, lines);
     }
 }
 
@@ -620,6 +692,7 @@ fn shown(call: &Rendered) -> SentRequest {
         content_type: call.content_type.clone(),
         body,
         sha256: digest(&call.body),
+        idempotency_key: call.idempotency_key.clone(),
     }
 }
 

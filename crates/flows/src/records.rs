@@ -32,7 +32,32 @@ pub struct EntitySpec {
     pub key: Option<String>,
     /// Field with the business time, RFC 3339.
     pub time: Option<String>,
-    schema: Option<Validator>,
+    schema: Option<Schema>,
+}
+
+/// A JSON Schema (draft 2020-12 unless it says otherwise), compiled.
+pub struct Schema(Validator);
+
+impl Schema {
+    /// Compiles a schema.
+    ///
+    /// # Errors
+    /// A sentence: it is no JSON Schema.
+    pub fn new(schema: &Value) -> Result<Schema, String> {
+        jsonschema::validator_for(schema)
+            .map(Schema)
+            .map_err(|error| format!("this is no JSON Schema: {error}; see https://json-schema.org"))
+    }
+
+    /// The places of a document that it does not allow, at most fifty.
+    #[must_use]
+    pub fn wrong(&self, document: &Value) -> Vec<Wrong> {
+        let wrong = |error: jsonschema::ValidationError<'_>| Wrong {
+            path: error.instance_path().to_string(),
+            text: error.to_string(),
+        };
+        self.0.iter_errors(document).take(ERRORS_MAX).map(wrong).collect()
+    }
 }
 
 /// One place of a document that is wrong.
@@ -56,9 +81,7 @@ impl EntitySpec {
         time: Option<String>,
         schema: Option<&Value>,
     ) -> Result<EntitySpec, String> {
-        let schema = schema.map(jsonschema::validator_for).transpose().map_err(|error| {
-            format!("the schema of record {name} is no JSON Schema: {error}; see https://json-schema.org")
-        })?;
+        let schema = schema.map(Schema::new).transpose().map_err(|error| format!("the schema of record {name}: {error}"))?;
         Ok(EntitySpec { name: name.to_owned(), id: id.to_owned(), key, time, schema })
     }
 
@@ -76,11 +99,7 @@ impl EntitySpec {
             return Err(whole(format!("it has {length} bytes; at most {DOCUMENT_BYTES_MAX} are taken")));
         }
         if let Some(schema) = &self.schema {
-            let wrong: Vec<Wrong> = schema
-                .iter_errors(document)
-                .take(ERRORS_MAX)
-                .map(|error| Wrong { path: error.instance_path().to_string(), text: error.to_string() })
-                .collect();
+            let wrong = schema.wrong(document);
             if !wrong.is_empty() {
                 return Err(wrong);
             }

@@ -185,6 +185,8 @@ pub struct Rendered {
     pub idempotency_key: String,
     /// The message's id.
     pub message: String,
+    /// The name of a batch's document, where it is one.
+    pub file_name: Option<String>,
 }
 
 /// What is sent.
@@ -275,8 +277,9 @@ impl Definition {
             address: self.address(message)?,
             content_type,
             body: payload,
-            idempotency_key: idempotency_key(flow, &message.id, corrected.map(|(_, replay)| replay)),
+            idempotency_key: idempotency_key(flow, &message.identity(), corrected.map(|(_, replay)| replay)),
             message: message.id.clone(),
+            file_name: message.body.pointer("/document/file_name").and_then(Value::as_str).map(str::to_owned),
         })
     }
 

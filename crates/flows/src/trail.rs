@@ -69,6 +69,22 @@ impl AttemptLine {
         }
     }
 
+    /// The line of an attempt that never came to a call: its message could not be mapped.
+    #[must_use]
+    pub fn unmapped(number: u32, what: &str, now: TimestampNs) -> AttemptLine {
+        AttemptLine {
+            number,
+            at_ns: now.0,
+            took_ms: 0.0,
+            outcome: "mapping".to_owned(),
+            status: None,
+            answer: String::new(),
+            error: Some(what.to_owned()),
+            sent: String::new(),
+            probe: false,
+        }
+    }
+
     /// The attempt in one sentence, for a flow's last error.
     #[must_use]
     pub fn sentence(&self) -> String {

@@ -79,7 +79,7 @@ impl Watch {
     }
 
     /// The next sample, in order of arrival.
-    pub fn next(&mut self) -> Option<Watched> {
+    pub fn take(&mut self) -> Option<Watched> {
         self.seen.pop_front()
     }
 
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(watch.overflowed, 3);
         assert!(watch.take_missed().is_empty());
         for i in 0..WATCHED_MAX as u64 {
-            assert_eq!(watch.next().map(|sample| sample.bits), Some(i));
+            assert_eq!(watch.take().map(|sample| sample.bits), Some(i));
         }
         assert!(watch.is_waiting());
         assert_eq!(watch.take_missed(), BTreeSet::from([2]));

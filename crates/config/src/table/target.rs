@@ -167,7 +167,7 @@ static OAUTH2: Section = Section {
 
 static HMAC: Section = Section {
     title: "hmac",
-    doc: "HMAC-SHA-256 over the body, as `sha256=` and hexadecimal digits.",
+    doc: "HMAC-SHA-256 over a timestamp (sent as `X-Signature-Timestamp`, in seconds), a full stop and the body, as `sha256=` and hexadecimal digits.",
     keys: &[
         Key::new("secret", Kind::Table(&SECRET), "The key."),
         Key::new("header", Kind::Text(Form::HeaderName), "Header that takes the signature.").text("X-Signature-256"),

@@ -54,6 +54,7 @@ pub struct HttpTarget {
     tokens: Option<Tokens>,
     headers: HeaderMap,
     signing_key: Option<SecretText>,
+    signing_header: HeaderName,
     answer_bytes_max: usize,
 }
 
@@ -77,6 +78,8 @@ impl HttpTarget {
             value.set_sensitive(true);
             headers.append(name, value);
         }
+        let signing_header = HeaderName::from_bytes(settings.signing_header.as_bytes())
+            .map_err(|_| CallError::setup(format!("{:?} is no header's name", settings.signing_header)))?;
         Ok(Self {
             client,
             origin,
@@ -85,6 +88,7 @@ impl HttpTarget {
             tokens,
             headers,
             signing_key: settings.signing_key,
+            signing_header,
             answer_bytes_max: settings.answer_bytes_max,
         })
     }
@@ -155,7 +159,7 @@ impl HttpTarget {
             headers.insert(name, value);
         }
         if let Some(key) = &self.signing_key {
-            signature::sign(&mut headers, key, &call.body);
+            signature::sign(&mut headers, &self.signing_header, key, &call.body);
         }
         Ok(move |sent: &Sent| assemble(method.clone(), url.clone(), headers.clone(), &call.body, sent))
     }

@@ -39,6 +39,8 @@ pub struct HttpSettings {
     pub headers: Vec<(String, SecretText)>,
     /// Key of the signature (see [`crate::signature`]); `None`: not signed.
     pub signing_key: Option<SecretText>,
+    /// Header of the signature. Default [`crate::SIGNATURE_HEADER`].
+    pub signing_header: String,
     /// Time for a connection, TLS included. Default 5 s.
     pub connect_timeout: Duration,
     /// Most bytes of an answer that are kept. Default 1 MiB.
@@ -95,6 +97,7 @@ impl HttpSettings {
             tls: Tls::default(),
             headers: Vec::new(),
             signing_key: None,
+            signing_header: crate::SIGNATURE_HEADER.to_owned(),
             connect_timeout: CONNECT_TIMEOUT,
             answer_bytes_max: ANSWER_BYTES_MAX,
             idle_connections: IDLE_CONNECTIONS,

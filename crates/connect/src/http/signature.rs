@@ -21,7 +21,7 @@ use sha2::Sha256;
 
 use crate::SecretText;
 
-/// Header of the signature, as it stands in an HTTP/1.1 head.
+/// Header of the signature where no other is configured, as it stands in an HTTP/1.1 head.
 pub const SIGNATURE_HEADER: &str = "x-signature-256";
 /// Header of the time that is part of what is signed.
 pub const SIGNATURE_TIMESTAMP_HEADER: &str = "x-signature-timestamp";
@@ -41,12 +41,12 @@ pub fn signature(key: &SecretText, timestamp_s: u64, body: &[u8]) -> String {
     text
 }
 
-/// Signs a request, as of now.
-pub(super) fn sign(headers: &mut HeaderMap, key: &SecretText, body: &[u8]) {
+/// Signs a request, as of now, in a header of this name.
+pub(super) fn sign(headers: &mut HeaderMap, name: &HeaderName, key: &SecretText, body: &[u8]) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     headers.insert(HeaderName::from_static(SIGNATURE_TIMESTAMP_HEADER), HeaderValue::from(now));
     if let Ok(value) = HeaderValue::from_str(&signature(key, now, body)) {
-        headers.insert(HeaderName::from_static(SIGNATURE_HEADER), value);
+        headers.insert(name.clone(), value);
     }
 }
 

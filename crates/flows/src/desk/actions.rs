@@ -1,12 +1,13 @@
 //! What people and programs do: pause, replay, discard, acknowledge, run a batch; and the line that
 //! says who did it.
 
-use super::{Desk, recover};
+use super::{Desk, Ordered, recover};
 use crate::alarm_book::{ActError, Change};
 use crate::entry::{Draft, EntryKind};
 use crate::letters::{Letter, LetterState, delivery_name};
 use crate::message::MessageKind;
 use crate::outlet::Pause;
+use crate::records::DOCUMENT_BYTES_MAX;
 use crate::runs::{Order, Run, RunError};
 use crate::trail::Report;
 use alarms::Input;
@@ -14,6 +15,9 @@ use delivery::{DeliveryId, Offset};
 use model::{Refused, TimestampNs};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+/// Replay numbers of what a comparison sends again begin here, above those of dead letters.
+const RESEND_FIRST: u32 = 1 << 24;
 
 /// Who did what: one line of the audit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -63,6 +67,32 @@ impl Desk {
     pub fn audit(&mut self, line: &AuditLine, now: TimestampNs) -> Result<Offset, ActionError> {
         self.owe([audit_draft(line)]);
         self.settle_up(now)
+    }
+
+    /// Changes which values go back by themselves, with an audit line; it has happened when the
+    /// journal is durable up to the answered offset.
+    ///
+    /// # Errors
+    /// [`ActionError::Refused`]
+    pub fn change_reverts(
+        &mut self,
+        change: impl FnOnce(&mut request::Reverts),
+        line: Option<&AuditLine>,
+        now: TimestampNs,
+    ) -> Result<Offset, ActionError> {
+        let before = self.reverts.clone();
+        change(&mut self.reverts);
+        if self.reverts != before {
+            self.owe([Draft::new(EntryKind::Control, now, 0, recover::REVERTS, &self.reverts)]);
+        }
+        self.owe(line.map(audit_draft));
+        self.settle_up(now)
+    }
+
+    /// Which values go back by themselves.
+    #[must_use]
+    pub const fn reverts(&self) -> &request::Reverts {
+        &self.reverts
     }
 
     /// Stops or resumes a flow's deliveries.
@@ -119,9 +149,18 @@ impl Desk {
             }
             LetterState::Open => {}
         }
+        if self.ordered.iter().rev().take_while(|ordered| ordered.at.is_none()).any(|ordered| ordered.letter.id == id) {
+            return Err(ActionError::Conflict(format!("{id} is being replayed already")));
+        }
+        let length = body.as_ref().map_or(0, |body| body.to_string().len());
+        if length > DOCUMENT_BYTES_MAX {
+            let what = format!("the corrected body has {length} bytes; at most {DOCUMENT_BYTES_MAX} are taken");
+            return Err(ActionError::Conflict(what));
+        }
         let number = self.replay_number(&letter);
         let delivery = DeliveryId { offset: Offset(letter.offset), replay: number };
-        let order = recover::ReplayBody { id: delivery, letter: letter.id.clone(), corrected: body.clone() };
+        let at = self.journal.end().0 + 1;
+        let order = recover::ReplayBody { id: delivery, letter: letter.id.clone(), corrected: body.clone(), at };
         let name = delivery_name(&letter.flow, delivery);
         let after = Letter {
             state: LetterState::Replayed,
@@ -142,8 +181,7 @@ impl Desk {
         let stream = format!("flow/{}", letter.flow);
         let replay = Draft::new(EntryKind::Replay, now, letter.offset, stream, &order);
         self.owe([replay, recover::letter_draft(&after, now), audit_draft(&line)]);
-        self.outlets[flow].replay(&letter, number, body, now);
-        self.mark(flow);
+        self.ordered.push_back(Ordered { at: None, flow, letter, replay: order });
         self.settle_up(now)
     }
 
@@ -200,6 +238,33 @@ impl Desk {
         self.settle_up(now)
     }
 
+    // ---- comparing both sides -------------------------------------------------------------------
+
+    /// Whether anything of a key is unsettled in a flow.
+    #[must_use]
+    pub fn is_pending_key(&self, flow: usize, key: &str) -> bool {
+        self.outlets.get(flow).is_some_and(|outlet| outlet.is_pending_key(key))
+    }
+
+    /// Sends messages of a flow again under the idempotency keys that they had.
+    pub fn resend(&mut self, flow: usize, messages: Vec<crate::message::Message>, now: TimestampNs) {
+        self.resends += 1;
+        let number = RESEND_FIRST + self.resends;
+        if let Some(outlet) = self.outlets.get_mut(flow) {
+            messages.into_iter().for_each(|message| outlet.resend(message, number, now));
+            self.mark(flow);
+        }
+    }
+
+    /// What a comparison of both sides found.
+    pub fn note_comparison(&mut self, flow: usize, found: crate::reconcile::Comparison, entry: Draft, now: TimestampNs) {
+        self.owe([entry]);
+        self.pay(now);
+        if let Some(outlet) = self.outlets.get_mut(flow) {
+            outlet.compared = Some(found);
+        }
+    }
+
     // ---- alarms --------------------------------------------------------------------------------
 
     /// A rule's condition began or ended on a tag.
@@ -247,11 +312,23 @@ impl Desk {
 
     /// The run that is due now.
     pub fn due_run(&mut self, now: TimestampNs) -> Option<Order> {
-        if self.is_owing() {
+        let as_of = self.journal.durable();
+        // behind a crash, what was recovered is read once it is durable again
+        if self.is_owing() || as_of < self.recovered {
             return None;
         }
-        let as_of = self.journal.durable();
-        self.batches.due(now, as_of)
+        let order = self.batches.due(now, as_of)?;
+        self.note_undurable(now);
+        Some(order)
+    }
+
+    /// Records that are not durable yet are not in the run that was just ordered: they are late.
+    fn note_undurable(&mut self, now: TimestampNs) {
+        for message in &self.uncommitted {
+            if message.kind() == MessageKind::Record {
+                self.batches.on_record(message.name(), message.time, now);
+            }
+        }
     }
 
     /// Orders a run now.
@@ -260,7 +337,12 @@ impl Desk {
     /// [`RunError`]
     pub fn order_run(&mut self, name: &str, span: Option<(TimestampNs, TimestampNs)>, now: TimestampNs) -> Result<Order, RunError> {
         let as_of = self.journal.durable();
-        self.batches.order_now(name, span, now, as_of)
+        if as_of < self.recovered {
+            return Err(RunError::Busy);
+        }
+        let order = self.batches.order_now(name, span, now, as_of)?;
+        self.note_undurable(now);
+        Ok(order)
     }
 
     /// A run's document is made, and durable beside the journal: now it counts (J14).
@@ -277,6 +359,7 @@ impl Desk {
             "to": TimestampNs(run.to_ns).to_string(), "sequence": run.sequence, "totals": run.totals, "document": document,
         });
         let stream = MessageKind::Batch.stream(&run.batch);
+        self.pay(now);
         let message = Draft::new(EntryKind::Message, now, 0, stream, &body).named(&*run.id);
         // the message's offset is known before it is written: entries are appended end to end
         let mut probe = frame::Builder::new();

@@ -10,7 +10,7 @@ use env::disk::Storage;
 use log::Span;
 use model::{Glob, TimestampNs};
 use std::ops::ControlFlow;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Bytes of the journal that are read at once for one flow.
 const READ_BYTES: u64 = 2 << 20;
@@ -101,14 +101,15 @@ impl Desk {
             let scanned = outlet.scanned();
             let at = self.recent.partition_point(|message| message.offset <= scanned);
             let before = shown;
-            let mut upto = scanned;
+            let mut is_all = true;
             for message in self.recent.range(at..) {
                 if shown >= FED_PER_STEP || outlet.show(message, now) == Shown::Full {
+                    is_all = false;
                     break;
                 }
-                (shown, upto) = (shown + 1, message.offset);
+                shown += 1;
             }
-            if upto == committed {
+            if is_all {
                 outlet.scanned_to(committed);
             }
             if shown > before {
@@ -152,7 +153,7 @@ impl Desk {
             outlet.stats.on_failure(failed, now);
             return;
         }
-        let all = reading.messages.into_iter().all(|message| outlet.show(&Rc::new(message), now) == Shown::Scanned);
+        let all = reading.messages.into_iter().all(|message| outlet.show(&Arc::new(message), now) == Shown::Scanned);
         if all {
             outlet.scanned_to(reading.upto);
         }

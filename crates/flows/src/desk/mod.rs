@@ -16,9 +16,11 @@ mod feed;
 mod publish;
 mod recover;
 mod show;
+mod snapshot;
 
 pub use feed::{ReadWanted, Reading};
 pub use publish::{Event, Published, PublishError, Written};
+pub use actions::{ActionError, AuditLine};
 pub use recover::Recovery;
 pub(crate) use recover::ReplayBody;
 pub use show::{FlowRow, LATENCY_BOUNDS_MS};
@@ -36,8 +38,8 @@ use crate::trail::Report;
 use delivery::{DeliveryId, Offset};
 use env::disk::Disk;
 use model::{LogPosition, Refused, TimestampNs};
-use std::collections::{HashMap, VecDeque};
-use std::rc::Rc;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 /// Messages that become recent in one step.
@@ -49,10 +51,14 @@ const RECENT_MAX: usize = 4_096;
 const RECENT_BYTES_MAX: usize = 16 << 20;
 /// Entries that wait for a journal that takes nothing; while there are any, nothing starts.
 const OWED_PER_APPEND: usize = 512;
+/// Their bytes, likewise; far below what may wait for the disk.
+const OWED_BYTES_PER_APPEND: usize = 4 << 20;
 /// Message ids that duplicates are known by: the newest.
 pub const IDS_MAX: usize = 1_000_000;
 /// How often letters are carried forward and the hold is moved, ns.
 const TIDY_NS: i64 = 1_000_000_000;
+/// A flow that has come so far is written down, bytes of the journal.
+const PASSED_BYTES: u64 = 128 << 10;
 /// Letters that are written again in one tidying.
 const CARRIED_MAX: usize = 64;
 
@@ -82,14 +88,22 @@ pub struct Desk {
     pub(crate) alarms: AlarmBook,
     pub(crate) batches: BatchBook,
     pub(crate) ids: Ids,
+    /// Values of devices that go back by themselves.
+    pub(crate) reverts: request::Reverts,
+    /// Streams of events that were seen.
+    pub(crate) event_streams: BTreeSet<String>,
     /// Last published value of a tag, by path.
     pub(crate) tags: HashMap<String, String>,
-    uncommitted: VecDeque<Rc<Message>>,
-    recent: VecDeque<Rc<Message>>,
+    uncommitted: VecDeque<Arc<Message>>,
+    recent: VecDeque<Arc<Message>>,
     recent_bytes: usize,
     /// Every message up to here was put to the recent ones and counted.
     committed: Offset,
+    /// Where the journal ended when it was read back.
+    recovered: Offset,
     owed: VecDeque<Draft>,
+    /// Replays that go to their flows once their order is durable.
+    ordered: VecDeque<Ordered>,
     wants: Wants,
     /// Every message behind this one is among the recent ones.
     dropped: Offset,
@@ -99,11 +113,22 @@ pub struct Desk {
     is_ready: Vec<bool>,
     backlog_bytes: u64,
     tidied: TimestampNs,
+    /// Times that a comparison sent something again.
+    resends: u32,
     last_event: Offset,
     event_waiters: Vec<(Offset, Waker)>,
     closing: bool,
     /// Messages that were published since the start.
     pub published: u64,
+}
+
+/// A replay that was ordered: it starts when that is durable, so that a number never names two.
+pub(crate) struct Ordered {
+    /// The offset of its entry; `None` while that is owed.
+    at: Option<Offset>,
+    flow: usize,
+    letter: crate::letters::Letter,
+    replay: ReplayBody,
 }
 
 /// Message ids that duplicates are known by.
@@ -138,12 +163,23 @@ impl Ids {
     }
 }
 
+/// Types of events by which a message is looked for.
+const EVENT_STREAMS_MAX: usize = 4_096;
+
+/// Remembers the stream of an event.
+pub(crate) fn note_stream(streams: &mut BTreeSet<String>, stream: &str) {
+    if stream.starts_with("event/") && streams.len() < EVENT_STREAMS_MAX && !streams.contains(stream) {
+        streams.insert(stream.to_owned());
+    }
+}
+
 impl Desk {
     /// One step; answers whether there is more to do now.
     pub fn step(&mut self, now_ns: u64, now: TimestampNs, disk: &mut dyn Disk) -> bool {
-        let mut work = self.poll_journal(now_ns, now, disk);
-        work += self.pay(now);
-        work += self.commit();
+        // what is owed is written first, so that a snapshot does not speak of what is not
+        let mut work = self.pay(now);
+        work += self.poll_journal(now_ns, now, disk);
+        work += self.commit(now);
         work += self.feed(now);
         if self.owed.is_empty() && !self.closing {
             work += self.run_flows(now);
@@ -153,27 +189,44 @@ impl Desk {
         work > 0
     }
 
-    fn poll_journal(&mut self, now_ns: u64, now: TimestampNs, disk: &mut dyn Disk) -> usize {
-        let Desk { journal, outlets, alarms, batches, tags, .. } = self;
-        journal.poll(now_ns, now, disk, &mut |builder| {
-            recover::snapshot(builder, outlets, alarms, batches, tags);
-        })
-    }
-
     /// Writes what is owed to the journal, in order (J12).
     fn pay(&mut self, now: TimestampNs) -> usize {
         let mut paid = 0;
         while !self.owed.is_empty() {
-            let count = self.owed.len().min(OWED_PER_APPEND);
+            let mut bytes = 0;
+            let fits = self.owed.iter().take(OWED_PER_APPEND).take_while(|draft| {
+                bytes += draft.body.len();
+                bytes <= OWED_BYTES_PER_APPEND
+            });
+            let count = fits.count().max(1);
             let drafts: Vec<Draft> = self.owed.iter().take(count).cloned().collect();
-            let Ok(offsets) = self.journal.append(&drafts, now) else { break };
-            self.owed.drain(..count);
-            for (draft, offset) in drafts.into_iter().zip(offsets) {
-                self.note_written(draft, offset);
+            match self.journal.append(&drafts, now) {
+                Ok(offsets) => {
+                    self.owed.drain(..count);
+                    for (draft, offset) in drafts.into_iter().zip(offsets) {
+                        self.note_written(draft, offset);
+                    }
+                    paid += count;
+                }
+                Err(Refused::Limit) => self.drop_too_long(count),
+                Err(_) => break,
             }
-            paid += count;
         }
         paid
+    }
+
+    /// What is too long for a frame could never be written, and would hold up all that comes behind.
+    fn drop_too_long(&mut self, count: usize) {
+        let behind = self.owed.split_off(count);
+        self.owed.retain(|draft| {
+            let fits = frame::Builder::new().entry(model::ProducerId::SELF, model::Sequence(0), &draft.payload()).is_ok();
+            if !fits {
+                let (kind, stream, bytes) = (draft.kind, &draft.stream, draft.body.len());
+                tracing::error!(?kind, stream, bytes, "an entry is too long for the journal and is left out");
+            }
+            fits
+        });
+        self.owed.extend(behind);
     }
 
     /// Whether the journal takes nothing, so that something is owed to it.
@@ -187,7 +240,7 @@ impl Desk {
     }
 
     /// What was published and is durable now goes to the flows (J11).
-    fn commit(&mut self) -> usize {
+    fn commit(&mut self, now: TimestampNs) -> usize {
         let durable = self.journal.durable();
         let mut done = 0;
         while done < COMMITTED_PER_STEP {
@@ -209,6 +262,14 @@ impl Desk {
                 self.recent_bytes -= oldest.bytes;
                 self.dropped = oldest.offset;
             }
+            done += 1;
+        }
+        if self.uncommitted.front().is_none_or(|message| message.offset > durable) {
+            self.committed = self.committed.max(durable); // entries that are no messages are nobody's
+        }
+        while let Some(ordered) = self.ordered.pop_front_if(|ordered| ordered.at.is_some_and(|at| at <= durable)) {
+            self.outlets[ordered.flow].replay(&ordered.letter, ordered.replay, now);
+            self.mark(ordered.flow);
             done += 1;
         }
         done
@@ -247,12 +308,13 @@ impl Desk {
 
     /// Runs some engines that have something to do.
     fn run_flows(&mut self, now: TimestampNs) -> usize {
+        let full = self.letters.is_full();
         for flow in 0..self.outlets.len() {
-            if !self.is_ready[flow] && self.outlets[flow].deadline(now).is_some_and(|due| due <= now) {
+            let outlet = &self.outlets[flow];
+            if !self.is_ready[flow] && (outlet.stopped != full || outlet.deadline(now).is_some_and(|due| due <= now)) {
                 self.mark(flow);
             }
         }
-        let full = self.letters.is_full();
         let mut ran = 0;
         while ran < FLOWS_PER_STEP {
             let Some(flow) = self.ready.pop_front() else { break };
@@ -262,8 +324,16 @@ impl Desk {
             outlet.poll(now, &mut self.wants);
             ran += 1;
         }
-        self.owed.extend(self.wants.drafts.drain(..));
+        self.take_wants();
         ran
+    }
+
+    /// What the engines want journalled is owed.
+    fn take_wants(&mut self) {
+        self.owed.extend(self.wants.drafts.drain(..));
+        for letter in self.wants.replayed.drain(..) {
+            self.letters.release(&letter);
+        }
     }
 
     fn run_alarms(&mut self, now: TimestampNs) -> usize {
@@ -286,7 +356,7 @@ impl Desk {
         let delivered = outlet.stats.delivered;
         outlet.on_report(id, probe, report, now, &mut self.wants);
         let is_batch = outlet.spec.pattern == crate::spec::Pattern::Batch && outlet.stats.delivered > delivered;
-        self.owed.extend(self.wants.drafts.drain(..));
+        self.take_wants();
         if is_batch {
             self.reconcile_run(id.offset, report, now);
         }
@@ -297,6 +367,9 @@ impl Desk {
     /// engines, monotonic ns of the journal.
     #[must_use]
     pub fn deadlines(&self, now: TimestampNs) -> (Option<TimestampNs>, Option<u64>) {
+        if self.is_owing() {
+            return (None, self.journal.deadline_ns()); // nothing starts before the journal takes more
+        }
         let flows = self.outlets.iter().filter_map(|outlet| outlet.deadline(now)).min();
         let all = [flows, self.alarms.deadline(), self.batches.deadline()];
         (all.into_iter().flatten().min(), self.journal.deadline_ns())
@@ -314,13 +387,31 @@ impl Desk {
         self.ids.forget_until(oldest);
         // letters in the older half of what is kept move to the front, so that they hold nothing back
         let middle = Offset(oldest.0 + (self.journal.end().0 - oldest.0) / 2);
-        if self.journal.segments() > 2 && self.owed.is_empty() {
+        let kept = self.journal.end().0 - oldest.0;
+        // where letters are most of what is kept, writing them again would make room for nothing
+        let is_worth = self.letters.bytes() as u64 * 2 < kept;
+        if is_worth && self.journal.segments() > 2 && self.owed.is_empty() {
             for letter in self.letters.before(middle, CARRIED_MAX) {
                 let draft = recover::letter_draft(&letter, now);
                 self.owed.push_back(draft);
             }
         }
-        self.journal.hold(self.letters.oldest_entry().map_or(low, |entry| entry.min(low)));
+        self.note_passed(now);
+        self.journal.hold(self.letters.needed_behind().map_or(low, |needed| needed.min(low)));
+    }
+
+    /// Writes down how far flows have come, so that a restart reads no more than it must.
+    fn note_passed(&mut self, now: TimestampNs) {
+        for outlet in &mut self.outlets {
+            let low = outlet.consumer.low();
+            if low.0 - outlet.noted.0 < PASSED_BYTES {
+                continue;
+            }
+            outlet.noted = low;
+            let body = recover::ControlBody { what: "passed".to_owned(), offset: Some(low.0), pause: None };
+            let stream = format!("flow/{}", outlet.spec.name);
+            self.owed.push_back(Draft::new(crate::entry::EntryKind::Control, now, 0, stream, &body));
+        }
     }
 
     /// Every flow has settled everything up to here.
@@ -336,9 +427,16 @@ impl Desk {
     }
 
     /// Appends messages and keeps them until they are durable.
+    ///
+    /// What is owed comes first: nothing overtakes it, so that a definition or an alarm's event stands
+    /// before everything that was published after it.
     fn append(&mut self, drafts: Vec<Draft>, now: TimestampNs) -> Result<Vec<Offset>, Refused> {
         if self.closing {
             return Err(Refused::Closed);
+        }
+        self.pay(now);
+        if self.is_owing() {
+            return Err(Refused::Busy);
         }
         let offsets = self.journal.append(&drafts, now)?;
         for (draft, offset) in drafts.into_iter().zip(&offsets) {
@@ -351,9 +449,10 @@ impl Desk {
         let body = serde_json::from_slice(&draft.body).unwrap_or(serde_json::Value::Null);
         let bytes = draft.body.len();
         self.ids.put(&draft.stream, &draft.id, offset);
+        note_stream(&mut self.event_streams, &draft.stream);
         self.published += 1;
         let message = Message { offset, id: draft.id, stream: draft.stream, time: draft.time, body, bytes };
-        self.uncommitted.push_back(Rc::new(message));
+        self.uncommitted.push_back(Arc::new(message));
     }
 
     /// Ready once everything up to an offset is durable.

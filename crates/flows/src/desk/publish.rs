@@ -211,20 +211,6 @@ impl Desk {
     fn check_room(&self) -> Result<(), PublishError> {
         if self.is_backlog_full() { Err(PublishError::BacklogFull) } else { Ok(()) }
     }
-
-    /// Publishes a batch's document together with the entry that says so.
-    pub(crate) fn append_run(&mut self, run: Draft, document: Draft, now: TimestampNs) -> Result<Offset, Refused> {
-        let offsets = self.append(vec![document, run], now)?;
-        Ok(offsets.first().copied().unwrap_or_default())
-    }
-
-    /// Appends an event with the alarm that made it: the event first, so that a crash between the
-    /// two makes the rule speak again, with the same id.
-    pub(crate) fn append_alarm(&mut self, event: Option<Draft>, alarm: Draft, now: TimestampNs) -> Result<(), Refused> {
-        let known = event.as_ref().is_some_and(|event| self.ids.find(&event.stream, &event.id).is_some());
-        let drafts: Vec<Draft> = event.into_iter().filter(|_| !known).chain([alarm]).collect();
-        self.append(drafts, now).map(drop)
-    }
 }
 
 /// The pair of source and id names an event (CloudEvents 1.0, section 3.1.1).

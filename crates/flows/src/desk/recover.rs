@@ -1,47 +1,44 @@
-//! Reading the journal back, and what a segment begins with so that older ones may go.
+//! Reading the journal back.
 //!
 //! A snapshot speaks of the journal as it was when its segment was begun; whoever reads on from there
-//! folds entries that it may speak of already, which changes nothing (J1). So only the snapshot of
-//! the oldest segment is read: behind it, the entries say everything.
+//! folds entries that it may speak of already, which changes nothing (J1). So only the first snapshot
+//! is read: behind it, the entries say everything. Later ones may even speak of entries that a crash
+//! took. What was away for some time (a flow, the alarms of a rule) stands in no snapshot of that
+//! time; when it is back, entries say how it is, so that it is found again when the older segments
+//! are gone.
 
-use super::{Desk, Ids, Settings};
-use crate::alarm_book::AlarmBook;
+use super::snapshot::{KeptDefinition, KeptFlow, KeptLines, OwedEntry, offsets};
+use super::{Desk, Ids, Ordered, Settings, snapshot};
 use crate::entry::{Draft, EntryKind, Stored};
 use crate::journal::Journal;
 use crate::letters::{Letter, Letters};
 use crate::message::{Message, MessageKind};
 use crate::outlet::{AttemptBody, Outlet, Pause, SettledBody, Wants};
 use crate::records::RecordBook;
-use crate::runs::{BatchBook, Run};
+use crate::runs::Run;
 use crate::spec::{Begin, Definition, DefinitionText};
-use delivery::{Consumer, DeliveryId, Offset, Snapshot};
-use frame::Builder;
-use model::{ProducerId, Sequence, TimestampNs};
+use delivery::{Attempted, Carried, Consumer, DeliveryId, End, Offset, Settled};
+use model::TimestampNs;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-/// A flow in a snapshot.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct KeptFlow {
-    consumer: Snapshot,
-    paused: Option<Pause>,
-    replays: Vec<ReplayBody>,
-}
+/// Stream of the entries that say which values go back by themselves.
+pub(super) const REVERTS: &str = "reverts";
+/// Before the stream of entries that say how something is that was away.
+const BACK: &str = "back/";
 
-/// A definition, and from which offset on it holds.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct KeptDefinition {
-    from: u64,
-    text: DefinitionText,
+/// An alarm among the things that a snapshot speaks of.
+fn alarm_name(id: &str) -> String {
+    format!("alarm/{id}")
 }
 
 /// The body of a control entry.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ControlBody {
-    /// `begin`, `pause` or `resume`.
+    /// `begin`, `passed`, `pause` or `resume`.
     pub(crate) what: String,
-    /// Where a flow begins.
+    /// Where a flow begins, or up to where nothing is left to do.
     pub(crate) offset: Option<u64>,
     /// Who paused it.
     pub(crate) pause: Option<Pause>,
@@ -56,6 +53,9 @@ pub(crate) struct ReplayBody {
     pub(crate) letter: String,
     /// The corrected body.
     pub(crate) corrected: Option<Value>,
+    /// An offset behind everything that the journal held when it was ordered.
+    #[serde(default)]
+    pub(crate) at: u64,
 }
 
 /// What is known while the journal is read back.
@@ -70,13 +70,22 @@ pub struct Recovery {
     records: RecordBook,
     ids: Ids,
     tags: HashMap<String, String>,
+    reverts: request::Reverts,
+    event_streams: BTreeSet<String>,
     last_event: Offset,
-    /// Whether anything but a snapshot was read.
-    read_any: bool,
+    /// Snapshots that were begun, and what the newest one speaks of.
+    snapshots: u64,
+    spoken: BTreeSet<String>,
+    /// What some snapshot did not speak of, so that entries must say that it is back.
+    away: BTreeSet<String>,
+    /// The flow that is told to be back.
+    returns: Option<usize>,
+    /// What was owed to the journal when the oldest segment began, and was not found in it yet.
+    owed: VecDeque<Draft>,
     /// Entries that were read.
     pub entries: u64,
     /// Flows that the journal knows and the configuration does not.
-    pub strangers: std::collections::BTreeSet<String>,
+    pub strangers: BTreeSet<String>,
 }
 
 impl Recovery {
@@ -104,10 +113,16 @@ impl Recovery {
             records: RecordBook::default(),
             ids: Ids::default(),
             tags: HashMap::new(),
+            reverts: request::Reverts::default(),
+            event_streams: BTreeSet::new(),
             last_event: Offset(0),
-            read_any: false,
+            snapshots: 0,
+            spoken: BTreeSet::new(),
+            away: BTreeSet::new(),
+            returns: None,
+            owed: VecDeque::new(),
             entries: 0,
-            strangers: std::collections::BTreeSet::new(),
+            strangers: BTreeSet::new(),
         })
     }
 
@@ -123,19 +138,22 @@ impl Recovery {
     /// Takes in the next entry.
     pub fn fold(&mut self, stored: Stored<'_>) {
         if stored.kind == EntryKind::Snapshot {
-            if !self.read_any {
-                self.fold_snapshot(&stored);
+            self.note_snapshot(&stored);
+            if self.snapshots == 1 {
+                self.fold_snapshot(stored.stream(), &stored);
             }
             return;
         }
-        self.read_any = true;
         self.entries += 1;
+        if self.owed.front().is_some_and(|owed| is_written(owed, &stored)) {
+            self.owed.pop_front();
+        }
         match stored.kind {
             EntryKind::Message => self.fold_message(&stored),
             EntryKind::Settled => self.fold_settled(&stored),
             EntryKind::Attempt => {
                 if let (Some(flow), Some(body)) = (self.flow(stored.stream(), "flow/"), stored.read::<AttemptBody>()) {
-                    self.outlets[flow].fold_attempt(&body);
+                    self.outlets[flow].fold_attempt(body);
                 }
             }
             EntryKind::Letter => {
@@ -148,7 +166,10 @@ impl Recovery {
                     self.replays[flow].insert(body.id, body);
                 }
             }
-            EntryKind::Alarm => self.settings.alarms.fold(&stored),
+            EntryKind::Alarm => {
+                self.away.remove(&alarm_name(stored.id()));
+                self.settings.alarms.fold(&stored);
+            }
             EntryKind::Control => self.fold_control(&stored),
             EntryKind::Definition => self.fold_definition(&stored, stored.offset.0),
             EntryKind::Run => {
@@ -163,6 +184,7 @@ impl Recovery {
     fn fold_message(&mut self, stored: &Stored<'_>) {
         let (stream, offset) = (stored.stream(), stored.offset);
         self.ids.put(stream, stored.id(), offset);
+        super::note_stream(&mut self.event_streams, stream);
         for (outlet, offsets) in self.outlets.iter().zip(&mut self.offsets) {
             if outlet.spec.wanted.takes(stream) {
                 offsets.push_back(offset.0);
@@ -188,16 +210,31 @@ impl Recovery {
 
     fn fold_settled(&mut self, stored: &Stored<'_>) {
         if let (Some(flow), Some(body)) = (self.flow(stored.stream(), "flow/"), stored.read::<SettledBody>()) {
-            self.replays[flow].remove(&body.settled.id);
+            if let Some(replay) = self.replays[flow].remove(&body.settled.id) {
+                self.letters.release(&replay.letter);
+            }
             self.outlets[flow].fold_settled(body);
         }
     }
 
     fn fold_control(&mut self, stored: &Stored<'_>) {
+        if stored.stream() == REVERTS {
+            self.reverts = stored.read().unwrap_or_default();
+            return;
+        }
+        if let Some(part) = stored.stream().strip_prefix(BACK) {
+            return self.fold_back(part, stored);
+        }
         let (Some(flow), Some(body)) = (self.flow(stored.stream(), "flow/"), stored.read::<ControlBody>()) else { return };
         match body.what.as_str() {
+            "passed" => {
+                let low = body.offset.unwrap_or(0);
+                self.outlets[flow].begin_at(Offset(low));
+                while self.offsets[flow].pop_front_if(|offset| *offset <= low).is_some() {}
+            }
             "begin" => {
                 self.known[flow] = true;
+                self.away.remove(stored.stream());
                 self.begun.insert(self.outlets[flow].spec.name.clone(), stored.time());
                 self.outlets[flow].begin_at(Offset(body.offset.unwrap_or(0)));
             }
@@ -212,34 +249,80 @@ impl Recovery {
         }
     }
 
-    fn fold_snapshot(&mut self, stored: &Stored<'_>) {
-        let Some((part, _)) = stored.stream().split_once('/') else { return };
+    /// Keeps account of what snapshots speak of.
+    fn note_snapshot(&mut self, stored: &Stored<'_>) {
+        match stored.stream().split_once('/') {
+            Some(("begin", _)) => {
+                self.end_snapshot();
+                self.snapshots += 1;
+            }
+            Some(("flow", _)) => drop(self.spoken.insert(stored.stream().to_owned())),
+            Some(("alarm", _)) => drop(self.spoken.insert(alarm_name(stored.id()))),
+            _ => {}
+        }
+    }
+
+    /// What is known and the newest snapshot does not speak of was away when that was written.
+    fn end_snapshot(&mut self) {
+        let spoken = std::mem::take(&mut self.spoken);
+        if self.snapshots < 2 {
+            return; // the first one is what is known
+        }
+        let flows = self.outlets.iter().zip(&self.known).filter(|(_, known)| **known);
+        let flows = flows.map(|(outlet, _)| format!("flow/{}", outlet.spec.name));
+        let alarms = self.settings.alarms.iter().map(|alarm| alarm_name(alarm.id()));
+        self.away.extend(flows.chain(alarms).filter(|name| !spoken.contains(name)));
+    }
+
+    /// A flow was away and is back, as it was: told by the parts of a snapshot as entries.
+    fn fold_back(&mut self, part: &str, stored: &Stored<'_>) {
+        if let Some(flow) = part.strip_prefix("flow/").and_then(|_| self.flow(part, "flow/")) {
+            self.away.remove(part);
+            if self.known[flow] {
+                self.returns = None; // the entries before have said everything
+                return;
+            }
+            self.returns = Some(flow);
+        }
+        let name = part.split_once('/').map_or("", |(_, name)| name);
+        if self.returns.is_some_and(|flow| self.outlets[flow].spec.name == name) {
+            self.fold_snapshot(part, stored);
+        }
+    }
+
+    fn fold_snapshot(&mut self, stream: &str, stored: &Stored<'_>) {
+        let Some((part, _)) = stream.split_once('/') else { return };
         match part {
             "flow" => {
-                let Some(flow) = self.flow(stored.stream(), "flow/") else { return };
+                let Some(flow) = self.flow(stream, "flow/") else { return };
                 let Some(kept) = stored.read::<KeptFlow>() else { return };
                 let policy = self.outlets[flow].spec.policy.clone();
                 let consumer = Consumer::restore(&kept.consumer, policy, self.settings.seed ^ flow as u64);
                 self.outlets[flow].restore(consumer);
                 self.outlets[flow].set_paused(kept.paused);
-                self.replays[flow] = kept.replays.into_iter().map(|body| (body.id, body)).collect();
+                self.replays[flow].clear();
                 self.known[flow] = true;
             }
+            "settled" | "attempts" | "lines" | "replay" => self.fold_part(part, stream, stored),
+            "owed" => {
+                self.owed.extend(stored.read::<OwedEntry>().and_then(OwedEntry::draft));
+            }
             "definition" => {
-                let Some(flow) = self.flow(stored.stream(), "definition/") else { return };
+                let Some(flow) = self.flow(stream, "definition/") else { return };
                 let Some(kept) = stored.read::<KeptDefinition>() else { return };
                 if let Ok(definition) = Definition::compile(kept.text) {
                     self.outlets[flow].fold_definition(Offset(kept.from), definition);
                 }
             }
             "alarm" => self.settings.alarms.fold(stored),
+            "reverts" => self.reverts = stored.read().unwrap_or_default(),
             "run" => {
                 if let Some(run) = stored.read::<Run>() {
                     self.settings.batches.put(run);
                 }
             }
             "decided" => {
-                let name = stored.stream().trim_start_matches("decided/").to_owned();
+                let name = stream.trim_start_matches("decided/").to_owned();
                 self.settings.batches.begin(&name, stored.time());
                 self.begun.insert(name, stored.time());
             }
@@ -252,11 +335,41 @@ impl Recovery {
         }
     }
 
+    fn fold_part(&mut self, part: &str, stream: &str, stored: &Stored<'_>) {
+        let Some(flow) = self.flow(stream, &format!("{part}/")) else { return };
+        let outlet = &mut self.outlets[flow];
+        match part {
+            "settled" => {
+                for offset in offsets(stored.read()) {
+                    let id = DeliveryId { offset, replay: 0 };
+                    outlet.consumer.fold_settled(&Settled { id, end: End::Skipped });
+                }
+            }
+            "attempts" => {
+                for Carried { id, attempts, counted, in_doubt } in stored.read::<Vec<Carried>>().unwrap_or_default() {
+                    outlet.consumer.fold_attempted(&Attempted { id, attempt: attempts, counted, in_doubt, next_ns: 0 });
+                }
+            }
+            "lines" => {
+                if let Some(kept) = stored.read::<KeptLines>() {
+                    outlet.fold_lines(kept.id, kept.lines);
+                }
+            }
+            _ => {
+                if let Some(body) = stored.read::<ReplayBody>() {
+                    self.replays[flow].insert(body.id, body);
+                }
+            }
+        }
+    }
+
     /// The desk over what was read; `end` is where the journal ends.
     #[must_use]
     pub fn finish(mut self, journal: Journal, now: TimestampNs) -> Desk {
         let (end, oldest) = (journal.end(), journal.oldest());
-        let mut owed = VecDeque::new();
+        let mut owed = std::mem::take(&mut self.owed);
+        self.end_snapshot();
+        self.come_back(now, &mut owed);
         for flow in 0..self.outlets.len() {
             self.begin(flow, end, oldest, now, &mut owed);
         }
@@ -275,32 +388,63 @@ impl Recovery {
             batches: self.settings.batches,
             ids: self.ids,
             tags: self.tags,
+            reverts: self.reverts,
+            event_streams: self.event_streams,
             uncommitted: VecDeque::new(),
             recent: VecDeque::new(),
             recent_bytes: 0,
             committed: end,
+            recovered: end,
             dropped: end,
             owed,
+            ordered: VecDeque::new(),
             wants: Wants::default(),
             next_fed: 0,
             ready: VecDeque::new(),
             is_ready: vec![false; count],
             backlog_bytes: self.settings.backlog_bytes,
             tidied: now,
+            resends: 0,
             last_event: self.last_event,
             event_waiters: Vec::new(),
             closing: false,
             published: 0,
         };
+        let awaited = self.replays.iter().flat_map(|replays| replays.values().map(|body| body.letter.clone()));
+        desk.letters.await_only(&awaited.collect());
         for (flow, replays) in self.replays.into_iter().enumerate() {
-            for body in replays.into_values() {
-                if let Some(letter) = desk.letters.get(&body.letter).cloned() {
-                    desk.outlets[flow].replay(&letter, body.id.replay, body.corrected, now);
-                    desk.mark(flow);
+            for replay in replays.into_values() {
+                if let Some(letter) = desk.letters.get(&replay.letter).cloned() {
+                    desk.ordered.push_back(Ordered { at: Some(end), flow, letter, replay });
                 }
             }
         }
         desk
+    }
+
+    /// Says of what was away how it is, before any entry speaks of it.
+    fn come_back(&self, now: TimestampNs, owed: &mut VecDeque<Draft>) {
+        for (flow, outlet) in self.outlets.iter().enumerate() {
+            let name = &outlet.spec.name;
+            if !self.known[flow] || !self.away.contains(&format!("flow/{name}")) {
+                continue;
+            }
+            let replays: Vec<&ReplayBody> = self.replays[flow].values().collect();
+            let mut tell = |part: Draft| owed.push_back(Draft { kind: EntryKind::Control, time: now, stream: format!("{BACK}{}", part.stream), ..part });
+            snapshot::flow(outlet, &replays, &mut tell);
+            for book in self.settings.batches.books().iter().filter(|book| book.spec.spec.name == *name) {
+                snapshot::batch(book, &mut |part| {
+                    let kind = if part.stream.starts_with("run/") { EntryKind::Run } else { EntryKind::Control };
+                    let stream = if kind == EntryKind::Run { format!("batch/{name}") } else { format!("{BACK}{}", part.stream) };
+                    owed.push_back(Draft { kind, stream, ..part });
+                });
+            }
+        }
+        for alarm in self.settings.alarms.iter().filter(|alarm| self.away.contains(&alarm_name(alarm.id()))) {
+            let body = serde_json::json!({ "alarm": alarm });
+            let stream = format!("alarm/{}", alarm.rule());
+            owed.push_back(Draft::new(EntryKind::Alarm, now, 0, stream, &body).named(alarm.id()));
+        }
     }
 
     /// Begins a flow that the journal does not know, and counts what waits for one that it does.
@@ -326,62 +470,11 @@ impl Recovery {
     }
 }
 
-/// What a segment begins with.
-pub(super) fn snapshot(
-    builder: &mut Builder,
-    outlets: &[Outlet],
-    alarms: &AlarmBook,
-    batches: &BatchBook,
-    tags: &HashMap<String, String>,
-) {
-    let mut put = |time: TimestampNs, stream: String, id: &str, body: &dyn erased::Body| {
-        let draft = Draft { kind: EntryKind::Snapshot, time, key: 0, stream, id: id.to_owned(), body: body.json() };
-        // one part is far below the longest frame; what were longer would be left to the entries
-        let _ = builder.entry(ProducerId::SELF, Sequence(0), &draft.payload());
-    };
-    let zero = TimestampNs(0);
-    for outlet in outlets {
-        let kept = KeptFlow {
-            consumer: outlet.consumer.snapshot(),
-            paused: outlet.paused().cloned(),
-            replays: outlet.replays().collect(),
-        };
-        put(zero, format!("flow/{}", outlet.spec.name), "", &kept);
-        for (from, definition) in outlet.live_definitions() {
-            let kept = KeptDefinition { from: from.0, text: definition.text().clone() };
-            put(zero, format!("definition/{}", outlet.spec.name), "", &kept);
-        }
-    }
-    for (id, body) in alarms.to_keep() {
-        put(zero, "alarm/".to_owned(), id, &body);
-    }
-    for book in batches.books() {
-        let (runs, decided) = book.to_keep();
-        for run in runs {
-            put(zero, "run/".to_owned(), &run.id, run);
-        }
-        if let Some(decided) = decided {
-            put(decided, format!("decided/{}", book.spec.spec.name), "", &json!(null));
-        }
-    }
-    for (path, text) in tags {
-        put(zero, "tag/".to_owned(), path, text);
-    }
-}
-
-/// Bodies of different types behind one call.
-mod erased {
-    use serde::Serialize;
-
-    pub(super) trait Body {
-        fn json(&self) -> Vec<u8>;
-    }
-
-    impl<T: Serialize> Body for T {
-        fn json(&self) -> Vec<u8> {
-            serde_json::to_vec(self).unwrap_or_default()
-        }
-    }
+/// Whether an entry is the one that was owed.
+fn is_written(owed: &Draft, stored: &Stored<'_>) -> bool {
+    (owed.kind, owed.time, owed.key) == (stored.kind, stored.time(), stored.key())
+        && (owed.stream.as_str(), owed.id.as_str()) == (stored.stream(), stored.id())
+        && serde_json::from_slice::<Value>(&owed.body).ok() == stored.read()
 }
 
 /// A letter as an entry.
@@ -397,6 +490,11 @@ impl Desk {
             EntryKind::Letter => {
                 if let Ok(letter) = serde_json::from_slice::<Letter>(&draft.body) {
                     self.letters.put(letter, offset, draft.body.len());
+                }
+            }
+            EntryKind::Replay => {
+                if let Some(ordered) = self.ordered.iter_mut().find(|ordered| ordered.at.is_none()) {
+                    ordered.at = Some(offset);
                 }
             }
             _ => {}

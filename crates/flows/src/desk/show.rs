@@ -125,6 +125,18 @@ impl Desk {
         self.ids.find(stream, id)
     }
 
+    /// Where a message stands, by its id alone.
+    #[must_use]
+    pub fn find_message(&self, id: &str) -> Option<delivery::Offset> {
+        let named = |kind: crate::message::MessageKind, name: &str| self.ids.find(&kind.stream(name), id);
+        use crate::message::MessageKind::{Batch, Record, Tag};
+        let entity = || self.entities.iter().find_map(|spec| named(Record, &spec.name));
+        let batch = || self.outlets.iter().find_map(|outlet| named(Batch, &outlet.spec.name));
+        let tag = || id.rsplit_once('#').and_then(|(path, _)| named(Tag, path));
+        let event = || self.event_streams.iter().find_map(|stream| self.ids.find(stream, id));
+        entity().or_else(batch).or_else(tag).or_else(event)
+    }
+
     /// The highest offset that an event has.
     #[must_use]
     pub const fn last_event(&self) -> delivery::Offset {
