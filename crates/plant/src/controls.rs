@@ -6,9 +6,9 @@ use std::io;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
-use crate::business::{BusinessSystem, SystemName};
+use crate::business::{BusinessSystem, FeedTarget, SystemName};
 use crate::error::PlantError;
 use crate::modbus::{DeviceMode, ModbusDevice};
 use crate::options::Addresses;
@@ -28,6 +28,8 @@ pub(crate) struct Controls {
     pub(crate) systems: [Arc<BusinessSystem>; SystemName::ALL.len()],
     /// Whether presses may have faults that no one raised.
     pub(crate) spontaneous: Shared<bool>,
+    /// Where the business systems post to.
+    pub(crate) feeds: watch::Sender<Option<FeedTarget>>,
 }
 
 impl Controls {
@@ -108,6 +110,7 @@ impl Controls {
                     "name": system.name(),
                     "address": self.addresses.system(system.name()),
                     "fault": system.fault(),
+                    "posted": system.posted().map(|(total, waiting)| json!({ "total": total, "waiting": waiting })),
                 })
             })
             .collect();
@@ -116,6 +119,7 @@ impl Controls {
             "meters": meters,
             "oven": oven,
             "systems": systems,
+            "feeds": *self.feeds.borrow(),
             "spontaneous_faults": *self.spontaneous.lock(),
         })
     }

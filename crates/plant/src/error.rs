@@ -31,6 +31,11 @@ pub enum PlantError {
         /// What the server said.
         detail: String,
     },
+    /// The business systems cannot post to where they should.
+    Feeds {
+        /// What is wrong with the URL, and what would be right.
+        detail: String,
+    },
     /// A fleet was asked for that can't exist.
     FleetSize {
         /// What was asked for and what would be possible.
@@ -69,6 +74,7 @@ impl fmt::Display for PlantError {
                 "the OPC UA server of {what} at {endpoint} did not start: {detail}; check that \
                  the address belongs to this machine"
             ),
+            Self::Feeds { detail } => write!(f, "the business systems cannot post: {detail}"),
             Self::FleetSize { detail } => write!(f, "{detail}"),
         }
     }
@@ -78,7 +84,7 @@ impl std::error::Error for PlantError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Bind { source, .. } | Self::TempDir { source } => Some(source),
-            Self::Opcua { .. } | Self::FleetSize { .. } => None,
+            Self::Opcua { .. } | Self::Feeds { .. } | Self::FleetSize { .. } => None,
         }
     }
 }

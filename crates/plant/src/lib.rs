@@ -42,5 +42,5 @@ mod ua;
 mod web;
 
 pub use error::PlantError;
-pub use options::{Addresses, PlantOptions, Ports};
+pub use options::{Addresses, FeedOptions, PlantOptions, Ports};
 pub use plant::Plant;

@@ -1,12 +1,13 @@
 //! What a plant is started with, and where its parts are then found.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use crate::business::SystemName;
 use crate::physics::PRESS_COUNT;
 
 /// How a plant is started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlantOptions {
     /// Seed of everything random; the same seed gives the same machines.
     pub seed: u64,
@@ -15,11 +16,24 @@ pub struct PlantOptions {
     /// Address to listen on; the default is 127.0.0.1. Nothing in the plant asks who is there,
     /// so leave it on the loopback interface.
     pub bind: IpAddr,
+    /// Where business systems post what they have to tell; none by default. The switches change
+    /// it while the plant runs.
+    pub feeds: Option<FeedOptions>,
+}
+
+/// What the business systems post by themselves, and where to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedOptions {
+    /// Base URL of the receiver, e.g. `http://127.0.0.1:8080`.
+    pub to: String,
+    /// Time between two postings that each of ERP, WMS and MES makes by itself, at least 10 ms; zero:
+    /// only what they are told to.
+    pub period: Duration,
 }
 
 impl Default for PlantOptions {
     fn default() -> Self {
-        Self { seed: 1, ports: Ports::Free, bind: IpAddr::V4(Ipv4Addr::LOCALHOST) }
+        Self { seed: 1, ports: Ports::Free, bind: IpAddr::V4(Ipv4Addr::LOCALHOST), feeds: None }
     }
 }
 

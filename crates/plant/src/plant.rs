@@ -11,10 +11,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::business::{self, BusinessSystem, SystemName};
+use crate::business::{self, BusinessSystem, FeedTarget, SystemName};
 use crate::controls::Controls;
 use crate::error::PlantError;
 use crate::modbus::{DeviceMode, MeterGateway, ModbusDevice, PressPlc};
@@ -51,6 +51,8 @@ impl Plant {
     /// # Errors
     /// See [`PlantError`]; after one, nothing runs and no port is taken.
     pub async fn start(options: PlantOptions) -> Result<Self, PlantError> {
+        let feeds = options.feeds.as_ref().map(|feeds| FeedTarget::new(&feeds.to, feeds.period));
+        let feeds = feeds.transpose().map_err(|detail| PlantError::Feeds { detail })?;
         let world = Shared::new(World::new(options.seed));
         let live = Shared::new(None);
         let bus_dead = Shared::new(false);
@@ -65,12 +67,17 @@ impl Plant {
             oven: Mutex::new(opened.oven),
             systems: SystemName::ALL.map(|name| Arc::new(BusinessSystem::new(name, options.seed))),
             spontaneous: Shared::new(true),
+            feeds: watch::Sender::new(feeds),
         });
         let mut plant = Self { controls, tasks: Vec::new() };
         plant.start_devices().await?;
         for (index, port) in opened.systems.iter_mut().enumerate() {
             let system = Arc::clone(&plant.controls.systems[index]);
             let router = business::router(Arc::clone(&system));
+            if business::SENDERS.contains(&system.name()) {
+                let order = plant.controls.feeds.subscribe();
+                plant.tasks.push(Task::spawn(business::run_feed(Arc::clone(&system), order)));
+            }
             plant.serve(Part::System(system.name()), port, router, system)?;
         }
         let router = switches::router(Arc::clone(&plant.controls));

@@ -7,6 +7,7 @@
 //! | `POST /meters` | the same | the meters' gateway; `fault` makes every unit answer exception 0B |
 //! | `POST /oven` | `{"mode": "ok\|fault\|stop"}` | the oven; `stop` shuts its OPC UA server down |
 //! | `POST /system/{name}` | as a system's `/_faults` | a business system, also while it is down |
+//! | `GET /feeds`, `POST /feeds` | `{"to": "http://127.0.0.1:8080", "period_ms": 1000}` | where business systems post by themselves, and how often; `to` null: to nobody; `period_ms` 0: only what they are told to |
 //! | `POST /spontaneous` | `{"mode": "ok\|off"}` | whether presses have faults of their own |
 //!
 //! Invariant: this server has no faults; the way back is always open.
@@ -23,7 +24,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::business::{order, problem};
+use crate::business::{FeedTarget, order, problem};
 use crate::controls::Controls;
 use crate::modbus::DeviceMode;
 use crate::oven_unit::OvenMode;
@@ -38,6 +39,7 @@ pub(crate) fn router(plant: Plant) -> Router {
         .route("/meters", post(meters))
         .route("/oven", post(oven))
         .route("/system/{name}", post(system))
+        .route("/feeds", get(feeds).post(set_feeds))
         .route("/spontaneous", post(spontaneous))
         .fallback(unknown)
         .with_state(plant)
@@ -105,6 +107,23 @@ async fn system(State(plant): State<Plant>, Path(name): Path<String>, body: Byte
     }
 }
 
+async fn feeds(State(plant): State<Plant>) -> Json<Option<FeedTarget>> {
+    Json(plant.feeds.borrow().clone())
+}
+
+async fn set_feeds(State(plant): State<Plant>, body: Bytes) -> Response {
+    match FeedTarget::parse(&body) {
+        Ok(target) => {
+            plant.feeds.send_replace(target.clone());
+            Json(target).into_response()
+        }
+        Err(detail) => {
+            let body = problem("order not understood", &detail);
+            (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
+        }
+    }
+}
+
 async fn spontaneous(State(plant): State<Plant>, body: Bytes) -> Response {
     match parse::<SpontaneousMode>(&body) {
         Ok(mode) => {
@@ -118,8 +137,8 @@ async fn spontaneous(State(plant): State<Plant>, body: Bytes) -> Response {
 
 async fn unknown() -> Response {
     absent(
-        "GET / lists the plant; POST /press/{1..4}, /meters, /oven, /system/{name}, /spontaneous \
-         set a mode",
+        "GET / lists the plant; POST /press/{1..4}, /meters, /oven, /system/{name}, /feeds, \
+         /spontaneous set a mode",
     )
 }
 

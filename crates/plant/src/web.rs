@@ -4,13 +4,16 @@
 //! - While the door does not admit, a connection is accepted and closed at once, unread.
 //! - When the door is cut, every open connection is closed within [`CUT_GRACE`]; an answer that
 //!   is already being sent may still leave in that time.
+//! - A connection that is told to hang up is closed at once, whatever is still to be answered on it.
 //! - At most [`CONNECTIONS_MAX`] connections at once; one more is closed at once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -48,6 +51,17 @@ impl Door for OpenDoor {
     }
 }
 
+/// Closes the connection that a request came on; every request carries it as an extension.
+#[derive(Debug, Clone)]
+pub(crate) struct HangUp(CancellationToken);
+
+impl HangUp {
+    /// Closes it, now and without an answer.
+    pub(crate) fn now(&self) {
+        self.0.cancel();
+    }
+}
+
 /// Serves until the future is dropped; that closes every connection.
 pub(crate) async fn serve(listener: TcpListener, router: Router, door: Arc<dyn Door>) {
     let mut connections = JoinSet::new();
@@ -74,13 +88,21 @@ async fn converse(stream: TcpStream, router: Router, cut: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "HTTP connection keeps its delay");
     }
+    let hang_up = HangUp(CancellationToken::new());
+    let inner = TowerToHyperService::new(router);
+    let carried = hang_up.clone();
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(carried.clone());
+        inner.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_LIMIT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => log_end(ended),
+        () = hang_up.0.cancelled() => {}
         () = cut.cancelled() => {
             connection.as_mut().graceful_shutdown();
             if let Ok(ended) = tokio::time::timeout(CUT_GRACE, connection).await {

@@ -143,3 +143,48 @@ async fn a_hanging_request_is_received_has_no_effect_and_ends_with_the_fault() {
     assert_eq!(call(erp, "GET", "/_effects", "").await.body["total"], json!(0));
     plant.stop().await;
 }
+
+#[tokio::test]
+async fn a_reset_connection_has_had_its_effect_and_a_repeat_finds_it() {
+    let plant = plant().await;
+    let erp = plant.addresses().erp;
+    let order = r#"{"mode": "reset", "count": 1}"#;
+    assert_eq!(call(erp, "POST", "/_faults", order).await.status, 200);
+    let headers = [("idempotency-key", "k-9"), ("content-type", "application/json")];
+    assert!(http(erp, "POST", "/stock/receipts", &headers, RECEIPT).await.is_none(), "no answer");
+    let received = call(erp, "GET", "/_received", "").await;
+    assert_eq!(received.body["requests"][0]["fault"], "reset");
+    assert_eq!(received.body["requests"][0]["status"], json!(null));
+    let again = http(erp, "POST", "/stock/receipts", &headers, RECEIPT).await.expect("answers");
+    assert_eq!((again.status, again.header("idempotency-replayed")), (201, Some("true")));
+    assert_eq!(call(erp, "GET", "/_effects", "").await.body["total"], json!(1));
+    plant.stop().await;
+}
+
+#[tokio::test]
+async fn a_poison_document_is_refused_and_the_others_are_not() {
+    let plant = plant().await;
+    let cmms = plant.addresses().cmms;
+    let order = r#"{"mode": "refuse", "text": "poison"}"#;
+    assert_eq!(call(cmms, "POST", "/_faults", order).await.body["text"], "poison");
+    assert_eq!(call(cmms, "POST", "/tickets", r#"{"text": "poison"}"#).await.status, 422);
+    assert_eq!(call(cmms, "POST", "/tickets", r#"{"text": "fine"}"#).await.status, 201);
+    assert_eq!(call(cmms, "POST", "/tickets", r#"{"text": "poison"}"#).await.status, 422);
+    assert_eq!(call(cmms, "GET", "/_effects", "").await.body["total"], json!(1));
+    assert_eq!(call(cmms, "POST", "/_faults", r#"{"mode": "refuse"}"#).await.status, 422);
+    plant.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_is_answered_with_the_rows_that_it_has_and_that_it_states() {
+    let plant = plant().await;
+    let erp = plant.addresses().erp;
+    let csv = [("content-type", "text/csv")];
+    let kinded = "line,record,id,count\nrow,labour,L1,\nrow,labour,L2,\ntotal,,,3\n";
+    let short = http(erp, "POST", "/batches", &csv, kinded).await.expect("answers");
+    assert_eq!((&short.body["rows"], &short.body["stated_rows"]), (&json!(2), &json!(3)));
+    assert_eq!(short.body["accepted"], json!(true));
+    let json_batch = call(erp, "POST", "/batches", r#"{"rows": [1, 2], "totals": {"rows": 2}}"#).await;
+    assert_eq!((&json_batch.body["rows"], &json_batch.body["stated_rows"]), (&json!(2), &json!(2)));
+    plant.stop().await;
+}

@@ -2,9 +2,9 @@
 //!
 //! | system | calls |
 //! |---|---|
-//! | ERP | `POST /stock/receipts` `{material, quantity, receipt}` · `GET /stock/{material}` · `POST /plan/changes` · `POST /batches` (any content) · `GET /work-orders` |
-//! | WMS | `GET /stock/{material}` → `{material, available, location}`; 404 for materials whose name begins with `unknown` |
-//! | MES | `PUT /machines/{name}` · `GET /machines` |
+//! | ERP | `POST /stock/receipts` `{material, quantity, receipt}` · `GET /stock/{material}` · `POST /plan/changes` · `POST /batches` (any content) · `GET /work-orders` · `POST /work-orders` `{material?, quantity?}`: plans one and asks for its material at once |
+//! | WMS | `GET /stock/{material}` → `{material, available, location}`; 404 for materials whose name begins with `unknown` · `POST /receipts` `{material?, quantity?, …}`: receives goods and posts the receipt at once |
+//! | MES | `PUT /machines/{name}` · `GET /machines` · `POST /entries` `{kind: labour\|consumption\|yield, …}`: makes an entry and posts it at once |
 //! | CMMS | `POST /tickets` → 201 with the ticket's number · `GET /tickets` |
 //! | portal | `POST /delays` · `GET /delays` |
 //!
@@ -14,12 +14,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::physics::Rng;
 
+use super::batch;
+use super::feed::outbox::{Draft, Outbox};
+use super::feed::story::{ENTRIES, Story};
 use super::journal::Request;
-use super::{SystemName, problem};
+use super::{SystemName, now_unix_ms, problem};
 
 /// Documents, materials and machines that a system keeps, each.
 const DOCUMENTS_MAX: usize = 10_000;
@@ -71,6 +74,9 @@ pub(crate) struct Desk {
     stock: BTreeMap<String, Stock>,
     machines: BTreeMap<String, Value>,
     documents: VecDeque<Value>,
+    story: Story,
+    /// What it sends by itself.
+    pub(crate) outbox: Outbox,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -82,7 +88,17 @@ struct Stock {
 impl Desk {
     /// A system that has done nothing yet.
     pub(crate) fn new(name: SystemName, seed: u64) -> Self {
-        Self { name, seed, number: 0, stock: BTreeMap::new(), machines: BTreeMap::new(), documents: VecDeque::new() }
+        let own = seed.wrapping_add(name as u64);
+        Self {
+            name,
+            seed,
+            number: 0,
+            stock: BTreeMap::new(),
+            machines: BTreeMap::new(),
+            documents: VecDeque::new(),
+            story: Story::new(own),
+            outbox: Outbox::new(own),
+        }
     }
 
     /// Serves one request.
@@ -96,6 +112,18 @@ impl Desk {
             (SystemName::Erp, "POST", ["plan", "changes"]) => self.file("change", "C", request),
             (SystemName::Erp, "POST", ["batches"]) => self.batch(request),
             (SystemName::Erp, "GET", ["work-orders"]) => Answer::ok(work_orders()),
+            (SystemName::Erp, "POST", ["work-orders"]) => {
+                self.send("work_order", request, |story, given| Some(story.question(given)))
+            }
+            (SystemName::Wms, "POST", ["receipts"]) => {
+                self.send("receipt", request, |story, given| Some(story.receipt(given)))
+            }
+            (SystemName::Mes, "POST", ["entries"]) => self.send("entry", request, |story, given| {
+                let mut given = given.clone();
+                let kind = given.remove("kind")?;
+                let kind = ENTRIES.into_iter().find(|known| kind == *known)?;
+                Some(story.entry(kind, &given))
+            }),
             (SystemName::Wms, "GET", ["stock", material]) => self.available(material),
             (SystemName::Mes, "PUT", ["machines", name]) => self.machine(name, &request.body),
             (SystemName::Mes, "GET", ["machines"]) => Answer::ok(json!(self.machines)),
@@ -172,16 +200,45 @@ impl Desk {
     }
 
     fn batch(&mut self, request: &Request) -> Answer {
-        let rows = match &request.body {
-            Value::String(text) => Some(text.lines().count().saturating_sub(1)),
-            Value::Array(rows) => Some(rows.len()),
-            Value::Object(batch) => batch.get("rows").and_then(Value::as_array).map(Vec::len),
-            _ => None,
-        };
+        let found = batch::count(&request.body);
         let batch = self.next_number("B");
         Answer::created(json!({
-            "batch": batch, "accepted": true, "bytes": request.body_bytes, "rows": rows,
+            "batch": batch, "accepted": true, "bytes": request.body_bytes,
+            "rows": found.rows, "stated_rows": found.stated_rows,
         }))
+    }
+
+    /// Makes something to send by itself, from the fields that a request gives.
+    fn send(
+        &mut self,
+        what: &str,
+        request: &Request,
+        make: impl FnOnce(&mut Story, &Map<String, Value>) -> Option<Draft>,
+    ) -> Answer {
+        if !self.outbox.has_room() {
+            return Answer::refused(507, "too much waits", "this simulation keeps 1,000 postings; let some go out");
+        }
+        let nothing = Map::new();
+        let given = match &request.body {
+            Value::Null => &nothing,
+            Value::Object(given) => given,
+            _ => return Answer::refused(422, "no document", "send a JSON object with the fields that matter"),
+        };
+        let Some(draft) = make(&mut self.story, given) else {
+            return Answer::refused(422, "no such entry", "an entry has a kind: labour, consumption or yield");
+        };
+        let (id, body) = (draft.id.clone(), draft.body.clone());
+        let posting = self.outbox.add(draft, now_unix_ms());
+        Answer::created(json!({ what: id, "posting": posting, "document": body }))
+    }
+
+    /// Makes something to send of its own accord, unless too much waits.
+    pub(crate) fn make_one(&mut self) {
+        if self.outbox.has_room()
+            && let Some(draft) = self.story.next(self.name)
+        {
+            self.outbox.add(draft, now_unix_ms());
+        }
     }
 
     fn file(&mut self, kind: &str, letter: &str, request: &Request) -> Answer {

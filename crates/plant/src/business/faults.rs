@@ -1,7 +1,7 @@
 //! How a business system misbehaves, and for how long.
 //!
 //! The order is JSON, the same on a system's `/_faults` and on the switches' `/system/{name}`:
-//! `{"mode": "ok|slow|429|500|503|hang|down|twice", "delay_ms": …, "count": …}`.
+//! `{"mode": "ok|slow|429|500|503|refuse|reset|hang|down|twice", "delay_ms": …, "count": …, "text": …}`.
 //!
 //! | mode | what happens |
 //! |---|---|
@@ -9,12 +9,15 @@
 //! | `slow` | it works, and answers `delay_ms` later (1,000 if not given) |
 //! | `429`, `503` | it refuses with `Retry-After`: `delay_ms` in whole seconds, at least 1 |
 //! | `500` | it refuses |
+//! | `refuse` | it refuses with 422 what has `text` in its body, and works for the rest |
+//! | `reset` | it works, and closes the connection instead of answering |
 //! | `hang` | it takes the request and never answers |
 //! | `down` | it accepts connections and closes them at once |
 //! | `twice` | it works; a flag for whoever posts in this system's name to post everything twice |
 //!
 //! Invariant: with a `count`, exactly that many requests (connections in mode `down`) are hit,
-//! then the mode is `ok` again. Mode `twice` hits none, so its count stays.
+//! then the mode is `ok` again. Mode `twice` hits none, so its count stays; what mode `refuse` lets
+//! through does not count.
 
 use std::fmt;
 use std::time::Duration;
@@ -43,6 +46,12 @@ pub(crate) enum FaultMode {
     /// It answers 503 (unavailable).
     #[serde(rename = "503")]
     Unavailable,
+    /// It answers 422 to what has a text in its body.
+    #[serde(rename = "refuse")]
+    Refuse,
+    /// It does what it is asked, and closes the connection without an answer.
+    #[serde(rename = "reset")]
+    Reset,
     /// It never answers.
     #[serde(rename = "hang")]
     Hang,
@@ -55,12 +64,14 @@ pub(crate) enum FaultMode {
 }
 
 impl FaultMode {
-    const ALL: [(&'static str, Self); 8] = [
+    const ALL: [(&'static str, Self); 10] = [
         ("ok", Self::Ok),
         ("slow", Self::Slow),
         ("429", Self::TooMany),
         ("500", Self::Broken),
         ("503", Self::Unavailable),
+        ("refuse", Self::Refuse),
+        ("reset", Self::Reset),
         ("hang", Self::Hang),
         ("down", Self::Down),
         ("twice", Self::Twice),
@@ -68,7 +79,7 @@ impl FaultMode {
 }
 
 /// An order to misbehave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct FaultOrder {
     /// How.
     pub(crate) mode: FaultMode,
@@ -76,11 +87,14 @@ pub(crate) struct FaultOrder {
     pub(crate) delay_ms: u64,
     /// How many more times; none is for ever.
     pub(crate) count: Option<u64>,
+    /// What a refused body contains; only with mode `refuse`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) text: Option<String>,
 }
 
 impl FaultOrder {
     /// Works.
-    pub(crate) const OK: Self = Self { mode: FaultMode::Ok, delay_ms: DELAY_MS, count: None };
+    pub(crate) const OK: Self = Self { mode: FaultMode::Ok, delay_ms: DELAY_MS, count: None, text: None };
 
     /// Reads an order from JSON.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, OrderError> {
@@ -98,7 +112,13 @@ impl FaultOrder {
             None | Some(Value::Null) => Ok(None),
             Some(value) => value.as_u64().map(Some).ok_or(OrderError::Number(field)),
         };
-        Ok(Self { mode, delay_ms: number("delay_ms")?.unwrap_or(DELAY_MS).min(DELAY_MS_MAX), count: number("count")? })
+        let text = match order.get("text") {
+            Some(Value::String(text)) if !text.is_empty() && mode == FaultMode::Refuse => Some(text.clone()),
+            _ if mode == FaultMode::Refuse => return Err(OrderError::Text),
+            _ => None,
+        };
+        let delay_ms = number("delay_ms")?.unwrap_or(DELAY_MS).min(DELAY_MS_MAX);
+        Ok(Self { mode, delay_ms, count: number("count")?, text })
     }
 }
 
@@ -111,6 +131,8 @@ pub(crate) enum OrderError {
     Mode(String),
     /// A field that must be a whole number is something else.
     Number(&'static str),
+    /// Mode `refuse` without what to refuse.
+    Text,
 }
 
 impl fmt::Display for OrderError {
@@ -126,6 +148,7 @@ impl fmt::Display for OrderError {
                 }
                 Ok(())
             }
+            Self::Text => f.write_str("mode refuse needs a text that refused bodies contain, e.g. \"poison\""),
             Self::Number(field) => write!(f, "{field} must be a whole number, 0 or more"),
         }
     }
@@ -145,7 +168,7 @@ impl Faults {
 
     /// The present order, with what is left of its count.
     pub(crate) fn order(&self) -> FaultOrder {
-        self.order
+        self.order.clone()
     }
 
     /// Replaces the order; answers the mode before.
@@ -155,9 +178,12 @@ impl Faults {
         before
     }
 
-    /// How the next request fares.
-    pub(crate) fn take(&mut self) -> (FaultMode, Duration) {
+    /// How the next request fares, which has this body.
+    pub(crate) fn take(&mut self, body: &[u8]) -> (FaultMode, Duration) {
         let FaultOrder { mode, delay_ms, .. } = self.order;
+        if mode == FaultMode::Refuse && !self.order.text.as_deref().is_some_and(|text| contains(body, text)) {
+            return (FaultMode::Ok, Duration::ZERO);
+        }
         if mode != FaultMode::Down {
             self.spend();
         }
@@ -185,6 +211,10 @@ impl Faults {
     }
 }
 
+fn contains(body: &[u8], text: &str) -> bool {
+    body.windows(text.len().max(1)).any(|part| part == text.as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,7 +227,7 @@ mod tests {
     fn a_counted_fault_hits_exactly_so_many_requests() {
         let mut faults = Faults::new();
         faults.set(order(r#"{"mode": 503, "count": 2, "delay_ms": 2500}"#));
-        let hit: Vec<_> = (0..4).map(|_| faults.take().0).collect();
+        let hit: Vec<_> = (0..4).map(|_| faults.take(b"").0).collect();
         use FaultMode::{Ok, Unavailable};
         assert_eq!(hit, [Unavailable, Unavailable, Ok, Ok]);
     }
@@ -209,8 +239,17 @@ mod tests {
         assert!(!faults.admit());
         assert!(faults.admit());
         faults.set(order(r#"{"mode": "twice", "count": 1}"#));
-        faults.take();
-        assert_eq!(faults.take().0, FaultMode::Twice);
+        faults.take(b"");
+        assert_eq!(faults.take(b"").0, FaultMode::Twice);
+    }
+
+    #[test]
+    fn only_what_has_the_text_is_refused_and_counted() {
+        let mut faults = Faults::new();
+        faults.set(order(r#"{"mode": "refuse", "text": "poison", "count": 1}"#));
+        assert_eq!(faults.take(b"{\"note\": \"fine\"}").0, FaultMode::Ok);
+        assert_eq!(faults.take(b"{\"note\": \"poison\"}").0, FaultMode::Refuse);
+        assert_eq!(faults.take(b"{\"note\": \"poison\"}").0, FaultMode::Ok);
     }
 
     #[test]
@@ -218,6 +257,7 @@ mod tests {
         let text = |body: &str| FaultOrder::parse(body.as_bytes()).expect_err("no order").to_string();
         assert!(text("down").contains("not JSON"));
         assert!(text(r#"{"mode": "dwon"}"#).contains("hang down"));
+        assert!(text(r#"{"mode": "refuse"}"#).contains("text"));
         assert!(text(r#"{"mode": "slow", "delay_ms": -1}"#).contains("delay_ms"));
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::{DefaultBodyLimit, Extension, Query, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
@@ -17,8 +17,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::faults::{FaultMode, FaultOrder};
+use super::feed::outbox::PostingState;
 use super::journal::{Entry, Journal, Request};
 use super::{BusinessSystem, Verdict, now_unix_ms, problem};
+use crate::web::HangUp;
 
 /// Largest body that a system takes, bytes; a shift's batch is far below.
 const BODY_BYTES_MAX: usize = 16 << 20;
@@ -31,6 +33,8 @@ pub(crate) fn router(system: System) -> Router {
         .route("/_received", get(received))
         .route("/_effects", get(effects))
         .route("/_faults", get(fault).post(set_fault))
+        .route("/_posted", get(posted))
+        .route("/_asked", get(asked))
         .fallback(serve)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(system)
@@ -54,6 +58,44 @@ async fn effects(State(system): State<System>, Query(page): Query<Page>) -> Json
     Json(listing(&system, &books.effects, "effects", &page))
 }
 
+async fn posted(State(system): State<System>, Query(page): Query<Page>) -> Json<Value> {
+    let books = system.books.lock();
+    Json(listing(&system, books.desk.outbox.journal(), "posted", &page))
+}
+
+/// The questions that the ERP asked, each with whether its work order is released: there is an
+/// answer, and it names as much as is needed.
+async fn asked(State(system): State<System>, Query(page): Query<Page>) -> Json<Value> {
+    let books = system.books.lock();
+    let questions = books.desk.outbox.journal().after(page.after.unwrap_or(0), None);
+    let questions = questions.filter(|posting| posting.kind == "material-availability");
+    let asked: Vec<Value> = questions
+        .take(page.limit.unwrap_or(usize::MAX))
+        .map(|posting| {
+            let available = find(&posting.answer, "available", 3).and_then(Value::as_f64);
+            let needed = posting.body.get("quantity").and_then(Value::as_f64);
+            let answered = posting.state == PostingState::Acknowledged;
+            json!({
+                "seq": posting.seq, "work_order": posting.id, "material": posting.body.get("material"),
+                "quantity": needed, "status": posting.status, "answer": posting.answer, "tries": posting.tries,
+                "error": posting.error, "available": available,
+                "released": answered && available.zip(needed).is_some_and(|(there, needed)| there >= needed),
+            })
+        })
+        .collect();
+    let total = books.desk.outbox.journal().total();
+    Json(json!({ "system": system.name(), "total": total, "asked": asked }))
+}
+
+/// A field of an answer, wherever it stands, at most so many objects deep.
+fn find<'v>(value: &'v Value, field: &str, depth: u32) -> Option<&'v Value> {
+    let object = value.as_object()?;
+    object.get(field).or_else(|| {
+        let deeper = depth.checked_sub(1)?;
+        object.values().find_map(|inner| find(inner, field, deeper))
+    })
+}
+
 fn listing<T: Entry + Serialize>(system: &BusinessSystem, journal: &Journal<T>, field: &str, page: &Page) -> Value {
     let entries: Vec<&T> =
         journal.after(page.after.unwrap_or(0), page.path.as_deref()).take(page.limit.unwrap_or(usize::MAX)).collect();
@@ -72,7 +114,7 @@ async fn set_fault(State(system): State<System>, body: Bytes) -> Response {
 pub(crate) fn order(system: &BusinessSystem, body: &[u8]) -> Response {
     match FaultOrder::parse(body) {
         Ok(order) => {
-            system.set_fault(order);
+            system.set_fault(order.clone());
             Json(order).into_response()
         }
         Err(error) => {
@@ -82,9 +124,16 @@ pub(crate) fn order(system: &BusinessSystem, body: &[u8]) -> Response {
     }
 }
 
-async fn serve(State(system): State<System>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn serve(
+    State(system): State<System>,
+    Extension(hang_up): Extension<HangUp>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let request = request(&method, &uri, &headers, &body);
-    let (seq, verdict) = system.take_in(request);
+    let (seq, verdict) = system.take_in(request, &body);
     let mut response = match verdict {
         Verdict::Answer { answer, replayed, delay } => {
             if !delay.is_zero() {
@@ -108,6 +157,10 @@ async fn serve(State(system): State<System>, method: Method, uri: Uri, headers: 
                 response.headers_mut().insert(header::RETRY_AFTER, seconds);
             }
             response
+        }
+        Verdict::Reset => {
+            hang_up.now();
+            std::future::pending().await
         }
         // The connection's cut ends the wait.
         Verdict::Hang => std::future::pending().await,

@@ -9,20 +9,24 @@
 //! | `GET /_received?after=&path=&limit=` | every request that reached it, oldest first |
 //! | `GET /_effects?after=&path=&limit=` | what took effect: repeats of an Idempotency-Key count once |
 //! | `GET /_faults`, `POST /_faults` | how it behaves; see [`faults`] |
+//! | `GET /_posted?after=&path=&limit=` | what it posted by itself, with tries and answers; see [`feed`] |
+//! | `GET /_asked?after=&limit=` | ERP: its questions before it released work orders, and the answers |
 //!
 //! Invariants:
 //! - Every request is in the journal before it is answered, whatever the fault.
 //! - One Idempotency-Key has one effect: a repeat gets the first answer with
 //!   `Idempotency-Replayed: true`; the same key with another method, path or body answers 422
 //!   (draft-ietf-httpapi-idempotency-key-header).
-//! - A slow answer is slow *after* its effect, as when a network eats the answer; 429, 500, 503
-//!   and a hanging request have no effect.
+//! - A slow answer is slow *after* its effect, and a reset connection closed after it, as when a
+//!   network eats the answer; 429, 500, 503, a refused and a hanging request have no effect.
 //! - Journals are bounded in entries and in bytes; what was pushed out is counted.
 //!
 //! Any bearer token is accepted and recorded.
 
+mod batch;
 mod desk;
 mod faults;
+mod feed;
 mod http;
 mod journal;
 
@@ -31,6 +35,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::shared::Shared;
@@ -39,6 +44,7 @@ use crate::web::Door;
 use desk::{Answer, Desk};
 use faults::Faults;
 pub(crate) use faults::{FaultMode, FaultOrder};
+pub(crate) use feed::{FeedTarget, SENDERS, run as run_feed};
 pub(crate) use http::{order, router};
 use journal::{Book, Effect, Journal, Kept, Request};
 
@@ -80,6 +86,8 @@ pub(crate) struct BusinessSystem {
     books: Shared<Books>,
     faults: Shared<Faults>,
     cut: Shared<CancellationToken>,
+    /// Something about what it sends changed.
+    stirred: Notify,
 }
 
 struct Books {
@@ -91,8 +99,17 @@ struct Books {
 
 /// What to do with a request that has been taken in.
 enum Verdict {
-    Answer { answer: Answer, replayed: bool, delay: Duration },
-    Refuse { status: u16, retry_after_s: Option<u64> },
+    Answer {
+        answer: Answer,
+        replayed: bool,
+        delay: Duration,
+    },
+    Refuse {
+        status: u16,
+        retry_after_s: Option<u64>,
+    },
+    /// Close the connection.
+    Reset,
     Hang,
 }
 
@@ -109,6 +126,7 @@ impl BusinessSystem {
             }),
             faults: Shared::new(Faults::new()),
             cut: Shared::new(CancellationToken::new()),
+            stirred: Notify::new(),
         }
     }
 
@@ -125,17 +143,36 @@ impl BusinessSystem {
     /// Makes it behave so from now on. Going down, and leaving a state in which requests hang
     /// or connections are refused, closes every open connection.
     pub(crate) fn set_fault(&self, order: FaultOrder) {
+        let mode = order.mode;
         let before = self.faults.lock().set(order);
         let cuts = |mode| matches!(mode, FaultMode::Down | FaultMode::Hang);
-        if order.mode == FaultMode::Down || (before != order.mode && cuts(before)) {
+        if mode == FaultMode::Down || (before != mode && cuts(before)) {
             let old = std::mem::replace(&mut *self.cut.lock(), CancellationToken::new());
             old.cancel();
         }
+        self.stirred.notify_one();
+    }
+
+    /// Makes one thing to send, unless too many wait.
+    fn make_one(&self) {
+        self.books.lock().desk.make_one();
+    }
+
+    /// Tries again at once what rests after a failure.
+    fn retry_now(&self) {
+        self.books.lock().desk.outbox.retry_now();
+    }
+
+    /// How many postings were made and how many of them wait; none for a system that only receives.
+    pub(crate) fn posted(&self) -> Option<(u64, usize)> {
+        let books = self.books.lock();
+        let outbox = &books.desk.outbox;
+        SENDERS.contains(&self.name).then(|| (outbox.journal().total(), outbox.waiting()))
     }
 
     /// Takes in one request: journal, fault, idempotency, effect. Never waits.
-    fn take_in(&self, mut request: Request) -> (u64, Verdict) {
-        let (mode, delay) = self.faults.lock().take();
+    fn take_in(&self, mut request: Request, body: &[u8]) -> (u64, Verdict) {
+        let (mode, delay) = self.faults.lock().take(body);
         request.fault = mode;
         let mut books = self.books.lock();
         let seq = books.received.push(request.clone(), request.body_bytes);
@@ -143,7 +180,12 @@ impl BusinessSystem {
             FaultMode::TooMany => Verdict::refuse(429, delay),
             FaultMode::Unavailable => Verdict::refuse(503, delay),
             FaultMode::Broken => Verdict::Refuse { status: 500, retry_after_s: None },
+            FaultMode::Refuse => Verdict::Refuse { status: 422, retry_after_s: None },
             FaultMode::Hang | FaultMode::Down => Verdict::Hang,
+            FaultMode::Reset => {
+                books.decide(seq, &request);
+                Verdict::Reset
+            }
             FaultMode::Ok | FaultMode::Twice | FaultMode::Slow => {
                 let (answer, replayed) = books.decide(seq, &request);
                 let delay = if mode == FaultMode::Slow { delay } else { Duration::ZERO };
@@ -153,12 +195,14 @@ impl BusinessSystem {
         let status = match &verdict {
             Verdict::Answer { answer, .. } => Some(answer.status),
             Verdict::Refuse { status, .. } => Some(*status),
-            Verdict::Hang => None,
+            Verdict::Reset | Verdict::Hang => None,
         };
         if let Some(kept) = books.received.get_mut(seq) {
             kept.status = status;
             kept.replayed = matches!(verdict, Verdict::Answer { replayed: true, .. });
         }
+        drop(books);
+        self.stirred.notify_one();
         (seq, verdict)
     }
 }
