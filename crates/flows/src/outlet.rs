@@ -140,6 +140,9 @@ pub struct Wants {
     pub drafts: Vec<Draft>,
     /// Letters whose replay has ended.
     pub replayed: Vec<String>,
+    /// Flows and keys of which something ended that was not delivered: what comes next of them waits
+    /// until that is durable.
+    pub ended: Vec<(usize, u64)>,
 }
 
 /// One flow.
@@ -270,6 +273,11 @@ impl Outlet {
     #[must_use]
     pub fn backlog(&self) -> u64 {
         self.arrived.saturating_sub(self.taken) + self.pending.len() as u64
+    }
+
+    /// What orders a delivery.
+    pub(crate) fn key_of(&self, id: DeliveryId) -> Option<u64> {
+        self.pending.get(&id).map(|pending| order(&pending.key))
     }
 
     /// Deliveries that are held in memory.
@@ -516,6 +524,9 @@ impl Outlet {
         let Some(pending) = self.pending.remove(&settled.id) else { return };
         if !pending.letter.is_empty() {
             wants.replayed.push(pending.letter.clone());
+        }
+        if settled.end != End::Delivered {
+            wants.ended.push((self.index, order(&pending.key)));
         }
         let state = match &settled.end {
             End::Delivered => {

@@ -248,7 +248,7 @@ impl Run {
             let data = if self.below(30) == 0 { json!({ "note": note }) } else { json!({ "n": self.number, "note": note }) };
             events.push(plan::event("stop", &format!("e{}", self.number), &source, now, severity, data));
         }
-        let oldest = self.world.desk.journal().oldest();
+        let oldest = self.world.oldest();
         let answered = match self.world.desk.publish(events.clone(), now) {
             Ok(answered) => answered,
             Err(PublishError::Refused(_) | PublishError::BacklogFull) => return,
@@ -290,7 +290,7 @@ impl Run {
             document["note"] = json!(self.note());
             documents.push(document);
         }
-        let oldest = self.world.desk.journal().oldest();
+        let oldest = self.world.oldest();
         let Ok(written) = self.world.desk.put_records("receipt", documents.clone(), now) else { return };
         self.counts.published += written.len() as u64;
         for (document, written) in documents.into_iter().zip(written) {
@@ -447,7 +447,7 @@ impl Run {
     /// A life has begun.
     fn begun(&mut self, was_there: bool) {
         let end = self.world.desk.journal().end().0;
-        let oldest = self.world.desk.journal().oldest().0;
+        let oldest = self.world.oldest().0;
         self.versions.push(self.setup.borrow().version);
         self.events.retain(|_, (offset, _)| *offset <= end);
         for versions in self.records.values_mut() {
@@ -532,7 +532,7 @@ impl Run {
         self.counts.superseded =
             self.world.ledger.ends.values().filter(|end| matches!(end, delivery::End::Superseded { .. })).count() as u64;
         self.counts.runs = self.world.ledger.runs.len() as u64;
-        self.counts.removed = self.world.desk.journal().oldest().0;
+        self.counts.removed = self.world.oldest().0;
         self.objections.extend(objections);
     }
 
@@ -577,7 +577,7 @@ impl Run {
                 objections.push(format!("{} and {} do not follow each other", pair[0].id, pair[1].id));
             }
         }
-        let removed = self.world.desk.journal().oldest();
+        let removed = self.world.oldest();
         for (offset, known) in self.world.ledger.messages.iter().filter(|(_, known)| known.stream == "record/receipt") {
             let Some(run) = own.iter().find(|run| run.from_ns <= known.time_ns && known.time_ns < run.to_ns) else { continue };
             let family = runs.iter().filter(|other| other.id == run.id || other.correction_of.as_ref() == Some(&run.id));
@@ -594,7 +594,7 @@ impl Run {
         let journal = self.world.desk.journal();
         let kept = &self.world.kept;
         let letters: usize = self.world.desk.letters().map(|letter| json!(letter).to_string().len() + 200).sum();
-        let stays = journal.end().0 - journal.oldest().0;
+        let stays = journal.end().0 - self.world.oldest().0;
         if stays > kept.keep_bytes + 4 * kept.segment_bytes + 3 * letters as u64 + (32 << 10) {
             objections.push(format!("{stays} bytes stay, {} may; letters {letters}", kept.keep_bytes));
         }

@@ -8,11 +8,14 @@
 //! - J11: a flow is shown only what is durable; a delivery's end may be forgotten by a crash, its
 //!   message never.
 //! - J12: what the engines want journalled is written in their order, before anything else of
-//!   theirs starts; while the journal takes nothing, nothing starts.
+//!   theirs starts; while the journal takes nothing, nothing starts. What follows something of its
+//!   key that was given up starts when that is durable, so that a crash turns no order
+//!   around.
 //! - J13: one step does a bounded amount of work and says whether there is more.
 
 mod actions;
 mod feed;
+mod gate;
 mod publish;
 mod recover;
 mod show;
@@ -37,6 +40,7 @@ use crate::spec::FlowSpec;
 use crate::trail::Report;
 use delivery::{DeliveryId, Offset};
 use env::disk::Disk;
+use gate::Gate;
 use model::{LogPosition, Refused, TimestampNs};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -105,6 +109,7 @@ pub struct Desk {
     /// Replays that go to their flows once their order is durable.
     ordered: VecDeque<Ordered>,
     wants: Wants,
+    gate: Gate,
     /// Every message behind this one is among the recent ones.
     dropped: Offset,
     next_fed: usize,
@@ -203,6 +208,7 @@ impl Desk {
             match self.journal.append(&drafts, now) {
                 Ok(offsets) => {
                     self.owed.drain(..count);
+                    self.gate.note_written(count, offsets.last().copied());
                     for (draft, offset) in drafts.into_iter().zip(offsets) {
                         self.note_written(draft, offset);
                     }
@@ -218,6 +224,7 @@ impl Desk {
     /// What is too long for a frame could never be written, and would hold up all that comes behind.
     fn drop_too_long(&mut self, count: usize) {
         let behind = self.owed.split_off(count);
+        let before = self.owed.len();
         self.owed.retain(|draft| {
             let fits = frame::Builder::new().entry(model::ProducerId::SELF, model::Sequence(0), &draft.payload()).is_ok();
             if !fits {
@@ -226,6 +233,7 @@ impl Desk {
             }
             fits
         });
+        self.gate.note_written(before - self.owed.len(), None);
         self.owed.extend(behind);
     }
 
@@ -242,7 +250,7 @@ impl Desk {
     /// What was published and is durable now goes to the flows (J11).
     fn commit(&mut self, now: TimestampNs) -> usize {
         let durable = self.journal.durable();
-        let mut done = 0;
+        let mut done = self.gate.open(durable);
         while done < COMMITTED_PER_STEP {
             let Some(message) = self.uncommitted.pop_front_if(|message| message.offset <= durable) else { break };
             self.committed = message.offset;
@@ -331,6 +339,11 @@ impl Desk {
     /// What the engines want journalled is owed.
     fn take_wants(&mut self) {
         self.owed.extend(self.wants.drafts.drain(..));
+        self.gate.note_ended(self.wants.ended.drain(..), self.owed.len());
+        for send in self.wants.sends.drain(..) {
+            let key = self.outlets[send.flow].key_of(send.id);
+            self.gate.put(send, key);
+        }
         for letter in self.wants.replayed.drain(..) {
             self.letters.release(&letter);
         }
@@ -347,7 +360,7 @@ impl Desk {
 
     /// Calls that are to be made now.
     pub fn drain_sends(&mut self) -> Vec<Send> {
-        std::mem::take(&mut self.wants.sends)
+        self.gate.drain()
     }
 
     /// What a call came to.

@@ -8,6 +8,7 @@
 //! are gone.
 
 use super::snapshot::{KeptDefinition, KeptFlow, KeptLines, OwedEntry, offsets};
+use super::gate::Gate;
 use super::{Desk, Ids, Ordered, Settings, snapshot};
 use crate::entry::{Draft, EntryKind, Stored};
 use crate::journal::Journal;
@@ -399,6 +400,7 @@ impl Recovery {
             owed,
             ordered: VecDeque::new(),
             wants: Wants::default(),
+            gate: Gate::default(),
             next_fed: 0,
             ready: VecDeque::new(),
             is_ready: vec![false; count],

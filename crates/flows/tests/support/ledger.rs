@@ -25,7 +25,7 @@ pub struct Known {
 #[derive(Default)]
 pub struct Ledger {
     pub read_to: Offset,
-    /// What was the oldest when it was last read.
+    /// What lies behind this was kept when it was last read.
     pub oldest: Offset,
     pub messages: BTreeMap<u64, Known>,
     pub names: HashMap<(String, String), u64>,
@@ -46,7 +46,7 @@ pub struct Ledger {
 impl Ledger {
     /// Reads what has become durable since the last time.
     pub fn read(&mut self, journal: &Journal, storage: &dyn Storage) {
-        self.oldest = journal.oldest();
+        self.oldest = self.oldest.max(journal.oldest());
         if journal.durable() <= self.read_to {
             return;
         }

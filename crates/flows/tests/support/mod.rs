@@ -8,7 +8,6 @@ pub mod plan;
 pub mod target;
 pub mod world;
 
-pub use ledger::Ledger;
 pub use target::{Mood, Target};
 pub use world::{Fault, World};
 
