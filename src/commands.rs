@@ -60,7 +60,7 @@ fn count(number: usize, noun: &str) -> String {
 /// `millstream run FILE`
 pub fn run(file: &Path, io: IoChoice) -> Outcome {
     let config = load(file)?;
-    let server = server::start(config, io).map_err(failed)?;
+    let server = server::start(config, io, None).map_err(failed)?;
     server.announce();
     server.run_until_signal().map_err(failed)
 }

@@ -13,8 +13,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 mod beside;
+mod opening;
 
 use beside::{PlantThread, Rig};
+use opening::Opening;
 
 const EXAMPLE: &str = include_str!("../docs/examples/plant.toml");
 /// Where the demo keeps its data and its configuration, below the working directory.
@@ -25,28 +27,31 @@ const NATIVE_PORT: u16 = 7070;
 
 /// `millstream`
 pub fn run(io: IoChoice) -> Outcome {
-    let plant = PlantThread::start()?;
+    let (http, native) = (free_address(HTTP_PORT), free_address(NATIVE_PORT));
+    let plant = PlantThread::start(http)?;
     let folder = Path::new(FOLDER);
     fs::create_dir_all(folder).map_err(|error| failed(format!("cannot create {FOLDER}: {error}")))?;
-    let text = configuration(&plant.addresses, folder);
+    let text = configuration(&plant.addresses, folder, http, native);
     let file = folder.join("plant.toml");
     fs::write(&file, &text).map_err(|error| failed(format!("cannot write {}: {error}", file.display())))?;
     let config = config::parse(&text)
         .map_err(|problems| failed(config::render(&problems, &file.display().to_string(), &text)))?;
-    let server = server::start(config, io).map_err(failed)?;
+    let server = server::start(config, io, Some(plant.addresses.switches)).map_err(failed)?;
     println!("The simulated plant runs: 4 presses and 8 energy meters (Modbus TCP), a paint oven (OPC UA).");
     println!("Its switches (break something): http://{}/", plant.addresses.switches);
     println!("Its configuration: {}", file.display());
     server.announce();
     let rig = Rig::start(server.native());
+    let opening = Opening::start(server.http(), plant.addresses.switches);
     let outcome = server.run_until_signal().map_err(failed);
+    opening.stop();
     rig.stop();
     plant.stop();
     outcome
 }
 
 /// The example with the demo's addresses, and a source for each of the four presses.
-fn configuration(at: &Addresses, folder: &Path) -> String {
+fn configuration(at: &Addresses, folder: &Path, http: SocketAddr, native: SocketAddr) -> String {
     let press = block(EXAMPLE, "name    = \"press1\"");
     let mut text = EXAMPLE.replace(&press, "@presses@");
     let presses: String = (0..4)
@@ -58,8 +63,8 @@ fn configuration(at: &Addresses, folder: &Path) -> String {
     let data = folder.join("log").display().to_string();
     for (from, to) in [
         ("\"data\"", format!("{data:?}")),
-        ("127.0.0.1:8080", free_address(HTTP_PORT).to_string()),
-        ("127.0.0.1:7070", free_address(NATIVE_PORT).to_string()),
+        ("127.0.0.1:8080", http.to_string()),
+        ("127.0.0.1:7070", native.to_string()),
         ("127.0.0.1:5025", at.meters.to_string()),
         ("opc.tcp://127.0.0.1:4840/plant", at.oven.clone()),
         ("127.0.0.1:9101", at.erp.to_string()),
@@ -107,7 +112,7 @@ mod tests {
             portal: any(55),
             switches: any(56),
         };
-        let text = configuration(&at, Path::new("somewhere"));
+        let text = configuration(&at, Path::new("somewhere"), any(61), any(62));
         let config = config::parse(&text).unwrap_or_else(|p| panic!("{}", config::render(&p, "demo", &text)));
         let names: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
         assert_eq!(names, ["press1", "press2", "press3", "press4", "energy-meters", "oven", "vibration-rig"]);

@@ -4,11 +4,14 @@ use crate::commands::{Failure, failed};
 use crate::server;
 use client::{Options, Producer, TagRequest};
 use model::ValueKind;
-use plant::{Addresses, Plant, PlantOptions};
+use plant::{Addresses, FeedOptions, Plant, PlantOptions};
 use std::net::SocketAddr;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// Time between two things that each business system has to tell.
+const FEED_PERIOD: Duration = Duration::from_secs(1);
 
 /// The plant on a thread of its own, so that it shares nothing with Millstream but sockets.
 pub struct PlantThread {
@@ -19,8 +22,8 @@ pub struct PlantThread {
 }
 
 impl PlantThread {
-    /// Starts it and waits until it is there.
-    pub fn start() -> Result<PlantThread, Failure> {
+    /// Starts it and waits until it is there. Its business systems speak to Millstream at `http`.
+    pub fn start(http: SocketAddr) -> Result<PlantThread, Failure> {
         let (ready, started) = mpsc::channel();
         let (stop, stopped) = mpsc::channel::<()>();
         let body = move || {
@@ -29,7 +32,8 @@ impl PlantThread {
                 Err(error) => return drop(ready.send(Err(error))),
             };
             runtime.block_on(async {
-                let plant = match Plant::start(PlantOptions::default()).await {
+                let feeds = Some(FeedOptions { to: format!("http://{http}"), period: FEED_PERIOD });
+                let plant = match Plant::start(PlantOptions { feeds, ..PlantOptions::default() }).await {
                     Ok(plant) => plant,
                     Err(error) => return drop(ready.send(Err(error.to_string()))),
                 };

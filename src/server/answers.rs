@@ -2,15 +2,17 @@
 
 use crate::server::shard_main::Local;
 use crate::server::site::{ShardPort, Site};
+use env::Clock;
 use env::disk::Storage;
 use http::{Cursor, GapInfo, QueryError, RollupRow, RollupsAnswer, RollupsQuery, Sample, SamplesAnswer, SamplesQuery};
 use model::{Gap, TagId, TimestampNs};
 use pipeline::TagTable;
-use pipeline::query::{self, FoundSample, Place, Plan};
+use pipeline::query::{self, AggregatePlan, AggregateRow, FoundSample, Place, Plan, Rows};
 use pipeline::rollup::{Aggregates, Regroup, Window};
 use shard::ShardContext;
 use std::sync::Arc;
 use tokio::sync::oneshot;
+use uring::clock::SystemClock;
 
 /// Bits of a cursor's position that say which log it is of; the rest is the place in that log.
 const LOG_SHIFT: u32 = 56;
@@ -159,27 +161,19 @@ fn shown(gaps: &[Gap], source: &str) -> Vec<GapInfo> {
     gaps.iter().map(show).collect()
 }
 
-/// All aggregates of a tag over any stretch of time, from the log that has the tag now.
+/// All aggregates of a tag over any stretch of time, merged over all logs that know it.
 pub async fn aggregates(site: &Arc<Site>, tag: &str, from: TimestampNs, to: TimestampNs) -> Result<Aggregates, QueryError> {
     let holders = holders(site, tag);
-    let holder = holders.iter().find(|holder| holder.log == 0).ok_or_else(|| unknown(site, tag))?;
-    let (reply, answer) = oneshot::channel();
-    let number = holder.tag;
-    let sender = site.shards()[holder.shard].sender().ok_or(QueryError::Closed)?;
-    let job = move |context: &ShardContext| {
-        let planned = Local::with(|local| {
-            let pass = local.pass.borrow();
-            let spans = |from, to| pass.spans(from, to);
-            let plan = query::plan_aggregate(pass.state(), spans, number, from, to, pass.view().texts());
-            plan.map(|plan| (plan, Arc::clone(&local.storage)))
+    let query = RollupsQuery { tag: tag.to_owned(), from, to, every_ns: i64::MAX, all: true };
+    let mut joined: Option<Rows> = None;
+    for holder in &holders {
+        let found = rows_of(site, holder, &query).await?;
+        joined = Some(match joined {
+            None => found,
+            Some(before) => before.join(found),
         });
-        let Some(Some((plan, storage))) = planned else { return drop(reply.send(Err(QueryError::Closed))) };
-        let work = Box::new(move || drop(reply.send(plan.run(&*storage).map_err(|error| failed(&error)))));
-        // a full helper drops the job and with it the reply, which the asker reads as busy
-        let _ = context.helper().run(work);
-    };
-    sender.post(Box::new(job)).map_err(|_| QueryError::Busy)?;
-    answer.await.map_err(|_| QueryError::Busy)?
+    }
+    joined.map(|rows| rows.whole()).ok_or_else(|| unknown(site, tag))
 }
 
 /// Rollup rows: from memory where it reaches, else from the log.
@@ -187,6 +181,9 @@ pub async fn rollups(site: Arc<Site>, query: RollupsQuery) -> Result<RollupsAnsw
     let holders = holders(&site, &query.tag);
     if holders.is_empty() {
         return Err(unknown(&site, &query.tag));
+    }
+    if query.all {
+        return all_rollups(&site, &holders, &query).await;
     }
     let mut rows = Regroup::new(query.every_ns);
     let mut answer = RollupsAnswer::default();
@@ -217,6 +214,82 @@ pub async fn rollups(site: Arc<Site>, query: RollupsQuery) -> Result<RollupsAnsw
     Ok(answer)
 }
 
+/// Rows with every figure, merged over all logs that know the tag.
+async fn all_rollups(site: &Arc<Site>, holders: &[Holder], query: &RollupsQuery) -> Result<RollupsAnswer, QueryError> {
+    let mut joined: Option<Rows> = None;
+    let mut answer = RollupsAnswer::default();
+    for holder in holders {
+        let found = rows_of(site, holder, query).await?;
+        answer.gaps.extend(shown(found.gaps(), &source_name(site, holder)));
+        joined = Some(match joined {
+            None => found,
+            Some(before) => before.join(found),
+        });
+    }
+    let row = |row: AggregateRow| {
+        let (of, number) = (row.aggregates, |value: Option<f64>| value.unwrap_or(f64::NAN));
+        RollupRow {
+            start: row.start,
+            count: of.count,
+            min: number(of.min),
+            max: number(of.max),
+            average: number(of.average),
+            last: number(of.last),
+            first: number(of.first),
+            delta: number(of.delta),
+            time_average: number(of.time_average),
+            percent_good: number(of.percent_good),
+        }
+    };
+    answer.rows = joined.map(|rows| rows.finish().into_iter().map(row).collect()).unwrap_or_default();
+    answer.gaps.sort_by_key(|gap| (gap.from, gap.to));
+    Ok(answer)
+}
+
+/// Plans on the holder's shard, reads on its helper thread.
+async fn rows_of(site: &Arc<Site>, holder: &Holder, query: &RollupsQuery) -> Result<Rows, QueryError> {
+    let (reply, answer) = oneshot::channel();
+    // the last value holds until the end of the range, which must not lie in the future
+    let to = query.to.min(SystemClock.wall());
+    let (log, tag, from, every) = (holder.log, holder.tag, query.from, query.every_ns);
+    let sender = site.shards()[holder.shard].sender().ok_or(QueryError::Closed)?;
+    let job = move |context: &ShardContext| {
+        let planned = Local::with(|local| plan_rows(local, log, tag, (from, to), every));
+        let Some(Some((plan, storage))) = planned else { return drop(reply.send(Err(QueryError::Closed))) };
+        let work = Box::new(move || drop(reply.send(plan.read(&*storage).map_err(|error| failed(&error)))));
+        let _ = context.helper().run(work);
+    };
+    sender.post(Box::new(job)).map_err(|_| QueryError::Busy)?;
+    answer.await.map_err(|_| QueryError::Busy)?
+}
+
+fn plan_rows(
+    local: &Local,
+    log: usize,
+    tag: TagId,
+    range: (TimestampNs, TimestampNs),
+    every: i64,
+) -> Option<(AggregatePlan, Arc<dyn Storage + Send + Sync>)> {
+    if log == 0 {
+        let pass = local.pass.borrow();
+        let spans = |from, to| pass.spans(from, to);
+        let texts = pass.view().texts();
+        let plan = match every {
+            i64::MAX => query::plan_aggregate(pass.state(), spans, tag, range.0, range.1, texts),
+            every => query::plan_rows(pass.state(), spans, tag, range, every, texts),
+        }?;
+        return Some((plan, local.storage.clone()));
+    }
+    let history = local.histories.get(log - 1)?;
+    let texts = Arc::new(history.state.definitions.texts().to_vec());
+    let spans = |from, to| history.index.spans(from, to);
+    let plan = match every {
+        i64::MAX => query::plan_aggregate(&history.state, spans, tag, range.0, range.1, texts),
+        every => query::plan_rows(&history.state, spans, tag, range, every, texts),
+    }?;
+    Some((plan, history.storage.clone()))
+}
+
 fn merge(rows: &mut Regroup, windows: &[Window]) {
     windows.iter().for_each(|window| rows.row(window.start).merge(window));
 }
@@ -224,7 +297,12 @@ fn merge(rows: &mut Regroup, windows: &[Window]) {
 fn row(window: &Window) -> RollupRow {
     let numbers = window.min <= window.max;
     let number = |value: f64| if numbers { value } else { f64::NAN };
+    let unknown = f64::NAN;
     RollupRow {
+        first: unknown,
+        delta: unknown,
+        time_average: unknown,
+        percent_good: unknown,
         start: window.start,
         count: window.count,
         min: number(window.min),

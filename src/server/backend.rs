@@ -282,6 +282,12 @@ impl Backend for SiteBackend {
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 
+    fn demo(&self) -> Option<http::Demo> {
+        let demo = self.site.demo()?;
+        let systems = crate::server::site::DemoSwitches::SYSTEMS.map(str::to_owned).to_vec();
+        Some(http::Demo { systems, modes: demo.modes() })
+    }
+
     fn inactive(&self) -> Vec<String> {
         let short = |sentence: String| {
             let name = sentence.split_once(" is checked").map_or(sentence.as_str(), |(name, _)| name);

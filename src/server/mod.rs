@@ -60,11 +60,11 @@ pub async fn signalled() {
     }
 }
 
-/// Starts everything that a configuration asks for.
+/// Starts everything that a configuration asks for; `demo` has the switches of a simulated plant.
 ///
 /// # Errors
 /// A sentence: what failed, where, and what to do. Nothing runs then.
-pub fn start(config: Config, io: IoChoice) -> Result<Server, String> {
+pub fn start(config: Config, io: IoChoice, demo: Option<SocketAddr>) -> Result<Server, String> {
     let mode = io.mode()?;
     let cores = uring::thread::available_cores();
     let count = config.cores.count.unwrap_or(cores.len()).max(1);
@@ -81,7 +81,11 @@ pub fn start(config: Config, io: IoChoice) -> Result<Server, String> {
     let http_address = http.local_addr().map_err(|error| error.to_string())?;
     let native_address = native.local_addr().map_err(|error| error.to_string())?;
 
-    let site = Arc::new(Site::new(config, &logs, &cores, mode, http_address));
+    let mut site = Site::new(config, &logs, &cores, mode, http_address);
+    if let Some(switches) = demo {
+        site.set_demo(switches);
+    }
+    let site = Arc::new(site);
     let Logs { lock, live, histories } = logs;
     let backend = Arc::new(backend::SiteBackend::new(Arc::clone(&site)));
     let router = http::router(backend, Arc::new(flows::SiteFlows::new(Arc::clone(&site))), site.http_limits());
@@ -138,6 +142,11 @@ impl Server {
             std::thread::sleep(Duration::from_millis(2));
         }
         Ok(self)
+    }
+
+    /// Where HTTP is answered.
+    pub const fn http(&self) -> SocketAddr {
+        self.http
     }
 
     /// Where native frames are taken.

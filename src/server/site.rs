@@ -9,7 +9,7 @@ use config::{Config, Source, SourceKind};
 use model::ShardId;
 use pipeline::{ShardView, TagTable};
 use shard::ShardSender;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -100,8 +100,32 @@ pub struct Site {
     owners: Mutex<Owners>,
     stop: watch::Sender<bool>,
     flows: FlowHandle,
+    demo: Option<DemoSwitches>,
     mode: IoMode,
     http: SocketAddr,
+}
+
+/// The switches of the demo's plant, and how its systems were told to behave.
+pub struct DemoSwitches {
+    /// Where they are.
+    pub switches: SocketAddr,
+    modes: Mutex<BTreeMap<String, String>>,
+}
+
+impl DemoSwitches {
+    /// Business systems that can be told to misbehave.
+    pub const SYSTEMS: [&str; 5] = ["erp", "wms", "mes", "cmms", "portal"];
+
+    /// A system was told to behave so.
+    pub fn told(&self, system: &str, mode: &str) {
+        let mut modes = self.modes.lock().unwrap_or_else(PoisonError::into_inner);
+        modes.insert(system.to_owned(), mode.to_owned());
+    }
+
+    /// How each was told to behave.
+    pub fn modes(&self) -> BTreeMap<String, String> {
+        self.modes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 #[derive(Default)]
@@ -137,6 +161,7 @@ impl Site {
             owners: Mutex::default(),
             stop: watch::Sender::new(false),
             flows: FlowHandle::default(),
+            demo: None,
             mode,
             http,
         }
@@ -145,6 +170,16 @@ impl Site {
     /// The configuration.
     pub const fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// This is the demo: its plant's switches are here.
+    pub fn set_demo(&mut self, switches: SocketAddr) {
+        self.demo = Some(DemoSwitches { switches, modes: Mutex::default() });
+    }
+
+    /// The demo's switches.
+    pub const fn demo(&self) -> Option<&DemoSwitches> {
+        self.demo.as_ref()
     }
 
     /// The way to the flows.

@@ -148,6 +148,9 @@ pub struct RollupsQuery {
     pub to: TimestampNs,
     /// Width of a window in nanoseconds: a whole number of seconds, at least 1 s.
     pub every_ns: i64,
+    /// Whether the figures beyond count, min, max, average and last are wanted, too; they may need the
+    /// log to be read.
+    pub all: bool,
 }
 
 /// One window of `every_ns` that holds at least one sample.
@@ -165,6 +168,14 @@ pub struct RollupRow {
     pub average: f64,
     /// Last value.
     pub last: f64,
+    /// First value; NaN where it was not asked for, as the following are.
+    pub first: f64,
+    /// How far a counter went (OPC 10000-13, Delta; a decrease counts from zero).
+    pub delta: f64,
+    /// Mean weighted by how long each value held (TimeAverage).
+    pub time_average: f64,
+    /// Share of the window that was good, 0 to 100 (PercentGood).
+    pub percent_good: f64,
 }
 
 /// Windows in time order and the gaps that touch the asked time.
@@ -361,6 +372,15 @@ pub struct CoreInfo {
     pub cycle: StageInfo,
 }
 
+/// The switches of the demo's plant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Demo {
+    /// Names of its business systems.
+    pub systems: Vec<String>,
+    /// How each behaves now, as far as it was set here.
+    pub modes: std::collections::BTreeMap<String, String>,
+}
+
 /// What HTTP asks of Millstream. One for the process; its calls come from any shard.
 pub trait Backend: Send + Sync + 'static {
     /// The tags whose path matches, in any order.
@@ -419,6 +439,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Configured sections whose engine is not active yet, e.g. `subscriber "cmms"`.
     fn inactive(&self) -> Vec<String>;
+
+    /// What the demo's plant offers to break: its systems and how each is now; `None` where this is
+    /// no demo.
+    fn demo(&self) -> Option<Demo> {
+        None
+    }
 
     /// The plant's time zone (IANA name), which the dashboard shows its times in.
     fn time_zone(&self) -> String {

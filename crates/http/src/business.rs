@@ -253,6 +253,12 @@ pub trait Flows: Send + Sync + 'static {
     /// Who did what.
     fn audit(&self, query: LinesQuery) -> FlowAnswer<Vec<AuditLine>>;
 
+    /// Has a business system of the demo's plant behave in a way; answers what it says to that.
+    /// [`FlowError::NotFound`] where there is no such system, or no demo.
+    fn demo(&self, system: String, _order: Value) -> FlowAnswer<Value> {
+        Box::pin(async move { Err(FlowError::NotFound { what: Noun::System, name: system, nearest: None }) })
+    }
+
     /// What the metrics show.
     fn measures(&self) -> FlowAnswer<Measures>;
 }

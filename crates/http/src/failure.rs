@@ -98,6 +98,7 @@ fn absent(what: Noun) -> (&'static str, &'static str, &'static str) {
             "The message is unknown",
             "it was never published, or is older than what is kept; GET /v1/deliveries shows the newest ids",
         ),
+        Noun::System => ("unknown-system", "There is no such system", "GET /v1/status names those of the demo"),
         Noun::Batch => ("unknown-batch", "The batch is unknown", "GET /v1/batches lists the known ones"),
         Noun::Alarm => ("unknown-alarm", "The alarm is unknown", "GET /v1/alarms lists the known ones"),
         Noun::Request => (

@@ -93,25 +93,35 @@ enum Aggregate {
     Max,
     Average,
     Last,
+    First,
+    Delta,
+    TimeAverage,
+    PercentGood,
 }
 
 impl Aggregate {
-    const ALL: [(&'static str, Aggregate); 5] = [
+    /// What is answered where nothing is asked for: what memory has at once.
+    const DEFAULT: usize = 5;
+    const ALL: [(&'static str, Aggregate); 9] = [
         ("count", Aggregate::Count),
         ("min", Aggregate::Min),
         ("max", Aggregate::Max),
         ("avg", Aggregate::Average),
         ("last", Aggregate::Last),
+        ("first", Aggregate::First),
+        ("delta", Aggregate::Delta),
+        ("time_average", Aggregate::TimeAverage),
+        ("percent_good", Aggregate::PercentGood),
     ];
 
     fn read(list: Option<&str>) -> Result<Vec<(&'static str, Aggregate)>, Problem> {
-        let Some(list) = list else { return Ok(Self::ALL.to_vec()) };
+        let Some(list) = list else { return Ok(Self::ALL[..Self::DEFAULT].to_vec()) };
         let mut wanted: Vec<(&'static str, Aggregate)> = Vec::new();
         for name in list.split(',').map(str::trim) {
             let name = if name == "average" { "avg" } else { name };
             let Some(known) = Self::ALL.iter().find(|(known, _)| *known == name) else {
                 return Err(Problem::parameter(format!(
-                    "agg holds {}; write some of count, min, max, avg, last, parted by commas",
+                    "agg holds {}; write some of count, min, max, avg, last, first, delta, time_average, percent_good, parted by commas",
                     short(name)
                 )));
             };
@@ -129,6 +139,10 @@ impl Aggregate {
             Aggregate::Max => row.max,
             Aggregate::Average => row.average,
             Aggregate::Last => row.last,
+            Aggregate::First => row.first,
+            Aggregate::Delta => row.delta,
+            Aggregate::TimeAverage => row.time_average,
+            Aggregate::PercentGood => row.percent_good,
         }
     }
 }
@@ -189,7 +203,8 @@ pub(crate) async fn rollups(
         .with("maximum", ROWS_MAX));
     }
     let start = from.window_start(every_ns);
-    let asked = RollupsQuery { tag: tag.clone(), from: start, to, every_ns };
+    let all = wanted.iter().any(|one| !Aggregate::ALL[..Aggregate::DEFAULT].contains(one));
+    let asked = RollupsQuery { tag: tag.clone(), from: start, to, every_ns, all };
     let answer = within(&app, &tag, app.backend.rollups(asked)).await?;
     let names: String = wanted.iter().map(|(name, _)| format!(",{name}")).collect();
     let head = format!(

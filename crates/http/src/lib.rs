@@ -56,7 +56,7 @@ mod system;
 mod tags;
 
 pub use backend::{
-    BUCKETS_NS, Backend, CoreInfo, Cursor, GapInfo, IngestError, IngestSample, Latest, LogInfo, QueryError, RollupRow,
+    BUCKETS_NS, Backend, CoreInfo, Cursor, Demo, GapInfo, IngestError, IngestSample, Latest, LogInfo, QueryError, RollupRow,
     RollupsAnswer, RollupsQuery, Sample, SamplesAnswer, SamplesQuery, SourceInfo, StageInfo, TagMeta, Word,
 };
 pub use business::{

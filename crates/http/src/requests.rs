@@ -71,6 +71,22 @@ pub(crate) async fn request(
     Ok(response)
 }
 
+/// `POST /v1/demo/{system}`.
+pub(crate) async fn demo(
+    State(app): State<App>,
+    Named(system): Named<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    Params::read(&routes::DEMO, query.as_deref())?;
+    let held = body::text(&app, &headers, body, REQUEST_BODY_BYTES_MAX, "request-body-bytes").await?;
+    let order = serde_json::from_str(&held.text).map_err(|error| Problem::body(format!("the body is no JSON: {error}")))?;
+    drop(held);
+    let answer = failure::ask(&app, app.flows.demo(system, order)).await?;
+    Ok(encode::json(&answer))
+}
+
 /// `Prefer: wait=SECONDS` (RFC 7240 section 4.3); other preferences are not for us.
 fn wait(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
     for value in headers.get_all("prefer") {

@@ -76,6 +76,7 @@ pub(crate) fn status_json(app: &App) -> Value {
         "now": backend.now().to_string(),
         "time_zone": backend.time_zone(),
         "inactive": backend.inactive(),
+        "demo": backend.demo(),
     })
 }
 

@@ -5,6 +5,7 @@
 
 mod compose;
 mod definition;
+mod demo;
 pub mod devices;
 mod drive;
 mod figures;

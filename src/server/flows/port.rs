@@ -338,7 +338,8 @@ impl Flows for SiteFlows {
             let (reply, answer) = oneshot::channel();
             flow.context.spawn(shard::Lane::Batch, "batch", compose::make(Rc::clone(&flow), order, Some((run.actor.by, reply))));
             let made = answer.await.map_err(|_| FlowError::Closed)?.map_err(FlowError::Failed)?;
-            flow.durable(flow.desk.borrow().journal().end()).await?;
+            let end = flow.desk.borrow().journal().end();
+            flow.durable(end).await?;
             Ok(shapes::run(&made, &[], &|_| false)).map(|run| Run { state: Some(DeliveryState::Waiting), ..run })
         })
     }
@@ -443,6 +444,11 @@ impl Flows for SiteFlows {
 
     fn audit(&self, query: LinesQuery) -> FlowAnswer<Vec<AuditLine>> {
         self.ask("audit", move |flow| async move { lines(&flow, &query, shapes::audit_line).await })
+    }
+
+    fn demo(&self, system: String, order: serde_json::Value) -> FlowAnswer<serde_json::Value> {
+        let site = Arc::clone(&self.site);
+        self.ask("demo", move |_| async move { super::demo::tell(&site, &system, &order).await })
     }
 
     fn measures(&self) -> FlowAnswer<Measures> {

@@ -216,6 +216,8 @@ words! {
         Request = "request",
         /// A record entity.
         Entity = "record entity",
+        /// A business system of the demo's plant.
+        System = "system of the demo's plant",
     }
 }
 

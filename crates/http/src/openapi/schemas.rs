@@ -66,6 +66,7 @@ fn telemetry() -> Value {
         "Status": object(json!({
             "status": text(), "reasons": { "type": "array", "items": text() }, "version": text(), "now": time(),
             "time_zone": text(), "inactive": { "type": "array", "items": text() },
+            "demo": { "type": ["object", "null"] },
         })),
         "Sources": { "type": "array", "items": { "type": "object" } },
         "Cores": { "type": "array", "items": { "type": "object" } },

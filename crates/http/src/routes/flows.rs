@@ -317,3 +317,13 @@ pub(crate) static AUDIT: Route = Route {
     answer: Answer::List("AuditLine"),
     handler: || get(batches::audit),
 };
+
+pub(crate) static DEMO: Route = Route {
+    method: "post",
+    path: "/v1/demo/{system}",
+    summary: "Breaks or mends a business system of the demo's plant; 404 where this is no demo",
+    parameters: &[in_path("system", "erp, wms, mes, cmms or portal", "wms")],
+    body: Some(Payload { types: &[("application/json", "Document")], example: r#"{"mode":"down"}"#, required: true }),
+    answer: Answer::Json("Document"),
+    handler: || post(requests::demo),
+};

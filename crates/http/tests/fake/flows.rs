@@ -646,6 +646,10 @@ impl Flows for FakeFlows {
         })
     }
 
+    fn demo(&self, _: String, order: Value) -> FlowAnswer<Value> {
+        self.answer(move |_| Ok(order))
+    }
+
     fn measures(&self) -> FlowAnswer<Measures> {
         self.answer(|state| {
             let measure = |flow: &Flow| FlowMeasure { flow: flow.clone(), latency: latency(), latency_sum_ms: 1_500.0 };

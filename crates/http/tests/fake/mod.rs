@@ -264,7 +264,18 @@ impl Backend for Fake {
             let wide = if tag.meta.kind == ValueKind::F64 { tag.swing } else { 0.0 };
             let spread = wide * 0.06 * (1.0 + (query.every_ns as f64 / 6e10).min(4.0));
             if !gaps.iter().any(|gap| gap.from <= start && start < gap.to) {
-                rows.push(RollupRow { start, count: 10, min: v - spread, max: v + spread, average: v, last: v });
+                rows.push(RollupRow {
+                    start,
+                    count: 10,
+                    min: v - spread,
+                    max: v + spread,
+                    average: v,
+                    last: v,
+                    first: v,
+                    delta: 0.0,
+                    time_average: v,
+                    percent_good: 100.0,
+                });
             }
             start = start.plus_ns(query.every_ns);
         }
