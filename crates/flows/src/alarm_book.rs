@@ -5,7 +5,7 @@
 //!   is published once, whatever crashes.
 //! - J18: at most [`ALARMS_MAX`] alarms are known; what is beyond is counted and not made.
 
-use crate::entry::{Draft, EntryKind, Stored};
+use crate::entry::{Draft, EntryKind};
 use crate::message;
 use alarms::{Alarm, Input, Options, Refused, Transition};
 use expr::Expr;
@@ -166,8 +166,7 @@ impl AlarmBook {
     }
 
     /// An alarm as the journal says that it is. An alarm whose rule is gone is forgotten.
-    pub(crate) fn fold(&mut self, stored: &Stored<'_>) {
-        let body = stored.json();
+    pub(crate) fn fold(&mut self, body: Value) {
         let alarm = body.get("alarm").cloned().unwrap_or(body);
         let Ok(mut alarm) = serde_json::from_value::<Alarm>(alarm) else { return };
         let Some(rule) = self.rules.get(alarm.rule()) else { return };

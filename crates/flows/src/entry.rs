@@ -127,6 +127,8 @@ pub struct Stored<'a> {
     pub kind: EntryKind,
     /// Its offset: the journal's position behind it.
     pub offset: Offset,
+    /// The journal's position before it.
+    pub(crate) begins: Offset,
     entry: &'a ArchivedEntry,
 }
 
@@ -134,7 +136,13 @@ impl<'a> Stored<'a> {
     /// The entry of a frame's payload; `None` for kinds of a later release.
     #[must_use]
     pub fn new(entry: &'a ArchivedEntry, offset: Offset) -> Option<Stored<'a>> {
-        EntryKind::from_u8(entry.kind).map(|kind| Stored { kind, offset, entry })
+        EntryKind::from_u8(entry.kind).map(|kind| Stored { kind, offset, begins: offset, entry })
+    }
+
+    /// The same, of so many bytes.
+    #[must_use]
+    pub(crate) fn of_bytes(self, bytes: usize) -> Stored<'a> {
+        Stored { begins: Offset(self.offset.0.saturating_sub(bytes as u64)), ..self }
     }
 
     /// When it happened.

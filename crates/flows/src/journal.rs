@@ -184,7 +184,7 @@ pub fn visit_entry(frame: Frame<'_>, position: LogPosition, visit: &mut dyn FnMu
     if let View::Entry(entry) = frame.view()
         && let Some(stored) = Stored::new(entry, Offset(position.0))
     {
-        visit(stored);
+        visit(stored.of_bytes(frame.bytes().len()));
     }
 }
 

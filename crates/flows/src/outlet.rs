@@ -55,8 +55,8 @@ struct Pending {
     attempts: Vec<AttemptLine>,
     number: u32,
     mapping: Option<MappingError>,
-    /// Replays only: the letter, the corrected body, what the letter's delivery had sent, and where
-    /// the journal ended when it was ordered: the definition of then holds for every try of it.
+    /// Replays only: the letter, the corrected body, what the letter's delivery had sent, and the
+    /// offset of its order: the definition of then holds for every try of it.
     letter: String,
     corrected: Option<Value>,
     before: Option<SentRequest>,

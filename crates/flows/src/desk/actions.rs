@@ -159,8 +159,7 @@ impl Desk {
         }
         let number = self.replay_number(&letter);
         let delivery = DeliveryId { offset: Offset(letter.offset), replay: number };
-        let at = self.journal.end().0 + 1;
-        let order = recover::ReplayBody { id: delivery, letter: letter.id.clone(), corrected: body.clone(), at };
+        let order = recover::ReplayBody { id: delivery, letter: letter.id.clone(), corrected: body.clone(), at: 0 };
         let name = delivery_name(&letter.flow, delivery);
         let after = Letter {
             state: LetterState::Replayed,

@@ -1,13 +1,13 @@
 //! Reading the journal back.
 //!
 //! A snapshot speaks of the journal as it was when its segment was begun; whoever reads on from there
-//! folds entries that it may speak of already, which changes nothing (J1). So only the first snapshot
-//! is read: behind it, the entries say everything. Later ones may even speak of entries that a crash
+//! folds entries that it may speak of already, which changes nothing (J1). So only the snapshot before
+//! the first entry is read: behind it, the entries say everything. Later ones may even speak of entries that a crash
 //! took. What was away for some time (a flow, the alarms of a rule) stands in no snapshot of that
 //! time; when it is back, entries say how it is, so that it is found again when the older segments
 //! are gone.
 
-use super::snapshot::{KeptDefinition, KeptFlow, KeptLines, OwedEntry, offsets};
+use super::snapshot::{KeptDefinition, KeptFlow, KeptLines, OwedEntry, Part, offsets};
 use super::gate::Gate;
 use super::{Desk, Ids, Ordered, Settings, snapshot};
 use crate::entry::{Draft, EntryKind, Stored};
@@ -54,7 +54,7 @@ pub(crate) struct ReplayBody {
     pub(crate) letter: String,
     /// The corrected body.
     pub(crate) corrected: Option<Value>,
-    /// An offset behind everything that the journal held when it was ordered.
+    /// The offset of the entry that says so; in that entry itself 0.
     #[serde(default)]
     pub(crate) at: u64,
 }
@@ -77,6 +77,8 @@ pub struct Recovery {
     /// Snapshots that were begun, and what the newest one speaks of.
     snapshots: u64,
     spoken: BTreeSet<String>,
+    /// The newest snapshot before the first entry.
+    first: Vec<Part>,
     /// What some snapshot did not speak of, so that entries must say that it is back.
     away: BTreeSet<String>,
     /// The flow that is told to be back.
@@ -119,6 +121,7 @@ impl Recovery {
             last_event: Offset(0),
             snapshots: 0,
             spoken: BTreeSet::new(),
+            first: Vec::new(),
             away: BTreeSet::new(),
             returns: None,
             owed: VecDeque::new(),
@@ -140,10 +143,10 @@ impl Recovery {
     pub fn fold(&mut self, stored: Stored<'_>) {
         if stored.kind == EntryKind::Snapshot {
             self.note_snapshot(&stored);
-            if self.snapshots == 1 {
-                self.fold_snapshot(stored.stream(), &stored);
-            }
             return;
+        }
+        if self.entries == 0 {
+            self.fold_first(stored.begins);
         }
         self.entries += 1;
         if self.owed.front().is_some_and(|owed| is_written(owed, &stored)) {
@@ -164,12 +167,12 @@ impl Recovery {
             }
             EntryKind::Replay => {
                 if let (Some(flow), Some(body)) = (self.flow(stored.stream(), "flow/"), stored.read::<ReplayBody>()) {
-                    self.replays[flow].insert(body.id, body);
+                    self.replays[flow].insert(body.id, ReplayBody { at: stored.offset.0, ..body });
                 }
             }
             EntryKind::Alarm => {
                 self.away.remove(&alarm_name(stored.id()));
-                self.settings.alarms.fold(&stored);
+                self.settings.alarms.fold(stored.json());
             }
             EntryKind::Control => self.fold_control(&stored),
             EntryKind::Definition => self.fold_definition(&stored, stored.offset.0),
@@ -256,18 +259,32 @@ impl Recovery {
             Some(("begin", _)) => {
                 self.end_snapshot();
                 self.snapshots += 1;
+                self.first.clear();
             }
             Some(("flow", _)) => drop(self.spoken.insert(stored.stream().to_owned())),
             Some(("alarm", _)) => drop(self.spoken.insert(alarm_name(stored.id()))),
             _ => {}
+        }
+        if self.entries == 0 {
+            self.first.push(Part::of(stored, ""));
+        }
+    }
+
+    /// The first entry begins at a position: where something was removed before it, the snapshot that
+    /// stands before it says what that came to. In a journal that is whole the entries say it, and the
+    /// snapshot may speak of some that never came to the disk.
+    fn fold_first(&mut self, begins: Offset) {
+        let first = std::mem::take(&mut self.first);
+        if begins > Offset(0) {
+            first.iter().for_each(|part| self.fold_snapshot(part));
         }
     }
 
     /// What is known and the newest snapshot does not speak of was away when that was written.
     fn end_snapshot(&mut self) {
         let spoken = std::mem::take(&mut self.spoken);
-        if self.snapshots < 2 {
-            return; // the first one is what is known
+        if self.entries == 0 {
+            return; // nothing is known but what it says
         }
         let flows = self.outlets.iter().zip(&self.known).filter(|(_, known)| **known);
         let flows = flows.map(|(outlet, _)| format!("flow/{}", outlet.spec.name));
@@ -287,11 +304,12 @@ impl Recovery {
         }
         let name = part.split_once('/').map_or("", |(_, name)| name);
         if self.returns.is_some_and(|flow| self.outlets[flow].spec.name == name) {
-            self.fold_snapshot(part, stored);
+            self.fold_snapshot(&Part::of(stored, BACK));
         }
     }
 
-    fn fold_snapshot(&mut self, stream: &str, stored: &Stored<'_>) {
+    fn fold_snapshot(&mut self, stored: &Part) {
+        let stream = stored.stream.as_str();
         let Some((part, _)) = stream.split_once('/') else { return };
         match part {
             "flow" => {
@@ -304,7 +322,7 @@ impl Recovery {
                 self.replays[flow].clear();
                 self.known[flow] = true;
             }
-            "settled" | "attempts" | "lines" | "replay" => self.fold_part(part, stream, stored),
+            "settled" | "attempts" | "lines" | "replay" => self.fold_part(part, stored),
             "owed" => {
                 self.owed.extend(stored.read::<OwedEntry>().and_then(OwedEntry::draft));
             }
@@ -315,7 +333,11 @@ impl Recovery {
                     self.outlets[flow].fold_definition(Offset(kept.from), definition);
                 }
             }
-            "alarm" => self.settings.alarms.fold(stored),
+            "alarm" => {
+                if let Some(body) = stored.read() {
+                    self.settings.alarms.fold(body);
+                }
+            }
             "reverts" => self.reverts = stored.read().unwrap_or_default(),
             "run" => {
                 if let Some(run) = stored.read::<Run>() {
@@ -324,20 +346,20 @@ impl Recovery {
             }
             "decided" => {
                 let name = stream.trim_start_matches("decided/").to_owned();
-                self.settings.batches.begin(&name, stored.time());
-                self.begun.insert(name, stored.time());
+                self.settings.batches.begin(&name, stored.time);
+                self.begun.insert(name, stored.time);
             }
             "tag" => {
                 if let Some(text) = stored.read::<String>() {
-                    self.tags.insert(stored.id().to_owned(), text);
+                    self.tags.insert(stored.id.clone(), text);
                 }
             }
             _ => {}
         }
     }
 
-    fn fold_part(&mut self, part: &str, stream: &str, stored: &Stored<'_>) {
-        let Some(flow) = self.flow(stream, &format!("{part}/")) else { return };
+    fn fold_part(&mut self, part: &str, stored: &Part) {
+        let Some(flow) = self.flow(&stored.stream, &format!("{part}/")) else { return };
         let outlet = &mut self.outlets[flow];
         match part {
             "settled" => {
@@ -368,6 +390,9 @@ impl Recovery {
     #[must_use]
     pub fn finish(mut self, journal: Journal, now: TimestampNs) -> Desk {
         let (end, oldest) = (journal.end(), journal.oldest());
+        if self.entries == 0 {
+            self.fold_first(oldest);
+        }
         let mut owed = std::mem::take(&mut self.owed);
         self.end_snapshot();
         self.come_back(now, &mut owed);
@@ -496,7 +521,7 @@ impl Desk {
             }
             EntryKind::Replay => {
                 if let Some(ordered) = self.ordered.iter_mut().find(|ordered| ordered.at.is_none()) {
-                    ordered.at = Some(offset);
+                    (ordered.at, ordered.replay.at) = (Some(offset), offset.0);
                 }
             }
             _ => {}

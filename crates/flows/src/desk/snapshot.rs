@@ -7,7 +7,7 @@
 
 use super::recover::ReplayBody;
 use super::{Desk, Ordered};
-use crate::entry::{Draft, EntryKind};
+use crate::entry::{Draft, EntryKind, Stored};
 use crate::outlet::{Outlet, Pause};
 use crate::runs::Book;
 use crate::spec::DefinitionText;
@@ -15,6 +15,7 @@ use crate::trail::AttemptLine;
 use delivery::{DeliveryId, Offset, Snapshot};
 use frame::Builder;
 use model::{ProducerId, Sequence, TimestampNs};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -65,6 +66,27 @@ impl OwedEntry {
         let kind = EntryKind::from_u8(self.kind)?;
         let draft = Draft::new(kind, TimestampNs(self.time_ns), self.key, self.stream, &self.body);
         Some(draft.named(self.id))
+    }
+}
+
+/// A part as it was read.
+pub(super) struct Part {
+    pub(super) stream: String,
+    pub(super) id: String,
+    pub(super) time: TimestampNs,
+    body: Value,
+}
+
+impl Part {
+    /// A part in a snapshot, or in an entry whose stream has `prefix` before it.
+    pub(super) fn of(stored: &Stored<'_>, prefix: &str) -> Part {
+        let stream = stored.stream().strip_prefix(prefix).unwrap_or_default().to_owned();
+        Part { stream, id: stored.id().to_owned(), time: stored.time(), body: stored.json() }
+    }
+
+    /// The body as a type; `None` where it is not one.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Option<T> {
+        T::deserialize(&self.body).ok()
     }
 }
 

@@ -7,7 +7,7 @@ use flows::spec::Payload;
 use flows::trail::Report;
 use serde_json::{Value, json};
 use sim::SimRandom;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// How a receiver is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,9 @@ pub struct Target {
     pub calls: u64,
     pub probes: u64,
     bodies: HashMap<String, (u64, String)>,
+    keys: HashSet<String>,
+    /// Bodies with this text are answered 503.
+    pub stuck: Option<String>,
     /// Messages that came under one key: what was published again after retention took it.
     pub again: Vec<(u64, u64)>,
     /// Calls by offset that came through, also those whose key was known.
@@ -77,6 +80,8 @@ impl Default for Target {
             calls: 0,
             probes: 0,
             bodies: HashMap::new(),
+            keys: HashSet::new(),
+            stuck: None,
             again: Vec::new(),
             arrived: HashMap::new(),
             objections: Vec::new(),
@@ -128,6 +133,8 @@ impl Target {
             Mood::Mixed => any(random),
             mood => mood,
         };
+        let is_stuck = self.stuck.as_ref().is_some_and(|text| body.contains(text.as_str()));
+        let mood = if is_stuck { Mood::Answers(503) } else { mood };
         let silent = || report(Outcome::InDoubt, None, Some("no answer"));
         match mood {
             Mood::Up | Mood::Mixed | Mood::Slow => {
@@ -181,7 +188,7 @@ impl Target {
     /// A call takes effect now, unless its key did before.
     pub fn take(&mut self, send: &Send) {
         *self.arrived.entry(send.id.offset.0).or_default() += 1;
-        if self.effects.iter().rev().any(|effect| effect.key == send.call.idempotency_key) {
+        if !self.keys.insert(send.call.idempotency_key.clone()) {
             return;
         }
         self.effects.push(Effect {

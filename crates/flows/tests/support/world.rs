@@ -88,15 +88,20 @@ pub fn kept() -> log::Settings {
 impl World {
     /// A desk over an empty disk.
     pub fn new(seed: u64, kept: log::Settings, plan: impl Fn() -> Settings + 'static) -> World {
+        World::at(BEGIN, seed, kept, plan)
+    }
+
+    /// The same at another time.
+    pub fn at(begin: TimestampNs, seed: u64, kept: log::Settings, plan: impl Fn() -> Settings + 'static) -> World {
         let mut random = SimRandom::new(seed);
         let mut disk = SimDisk::new(random.fork());
         disk.faults().delay_ns = (MS / 10, 2 * MS);
         let plan: Rc<dyn Fn() -> Settings> = Rc::new(plan);
         let mut ledger = Ledger::default();
-        let (desk, _) = recover(&mut disk, &kept, &*plan, BEGIN, &mut ledger, Fault::None);
+        let (desk, _) = recover(&mut disk, &kept, &*plan, begin, &mut ledger, Fault::None);
         World {
             random,
-            clock: SimClock::new(BEGIN),
+            clock: SimClock::new(begin),
             disk,
             desk,
             targets: BTreeMap::new(),
@@ -118,6 +123,12 @@ impl World {
 
     pub fn now(&self) -> TimestampNs {
         self.clock.wall()
+    }
+
+    /// Publishes one event and answers its offset.
+    pub fn publish(&mut self, event: flows::desk::Event) -> Offset {
+        let now = self.now();
+        self.desk.publish(vec![event], now).expect("taken")[0].offset
     }
 
     pub fn target(&mut self, flow: &str) -> &mut Target {
