@@ -182,7 +182,13 @@ impl Gate {
             self.counts.no_time += 1;
             return Err(GateRefusal::NoTime);
         }
-        let open = |until| GateRefusal::Open { until, system: self.system.clone() };
+        // a trial is under way: it ends by its deadline, and then the circuit is another
+        let trial_ends =
+            (self.breaker.state() == BreakerState::HalfOpen).then(|| now.plus_ns(signed(self.policy.timeout_ns)));
+        let open = |until: TimestampNs| {
+            let until = trial_ends.map_or(until, |ends| ends.min(until));
+            GateRefusal::Open { until, system: self.system.clone() }
+        };
         if let Some(until) = self.breaker.blocked_until(now) {
             self.counts.open += 1;
             return Err(open(until));
@@ -198,7 +204,7 @@ impl Gate {
             open(refused.until)
         })?;
         self.in_flight += 1;
-        let deadline = now.plus_ns(i64::try_from(time_ns).unwrap_or(i64::MAX));
+        let deadline = now.plus_ns(signed(time_ns));
         Ok(Ticket { deadline, trial, shortened: time_ns < self.policy.timeout_ns })
     }
 
@@ -270,6 +276,10 @@ impl Gate {
         let after_ns = ticket.deadline.0.saturating_sub(entered.0).max(0).unsigned_abs();
         Failure::Timeout { system: self.system.clone(), after_ns, shortened: ticket.shortened }
     }
+}
+
+fn signed(ns: u64) -> i64 {
+    i64::try_from(ns).unwrap_or(i64::MAX)
 }
 
 impl fmt::Display for Gate {

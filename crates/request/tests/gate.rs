@@ -155,3 +155,21 @@ fn a_full_house_does_not_use_up_the_trial() {
     gate.leave(trial, GateOutcome::Answered, at(10));
     assert!(gate.enter(at(10), None).is_ok());
 }
+
+/// Seen once: whoever was refused while a trial was under way was told to come back in ten minutes,
+/// when a lost trial is given up, and an order waited on though the system was long back.
+#[test]
+fn who_is_refused_by_a_trial_is_sent_away_no_longer_than_it_takes() {
+    let mut gate = gate(9);
+    for _ in 0..3 {
+        let ticket = enter(&mut gate, 0);
+        gate.leave(ticket, GateOutcome::Failed, at(0));
+    }
+    let open = gate.enter(at(4), None).expect_err("it is open");
+    assert_eq!(open, GateRefusal::Open { until: at(10), system: wms() });
+    let trial = enter(&mut gate, 10);
+    let refused = gate.enter(at(11), None).expect_err("a trial is under way");
+    assert_eq!(refused, GateRefusal::Open { until: at(13), system: wms() });
+    gate.leave(trial, GateOutcome::Answered, at(12));
+    assert!(gate.enter(at(12), None).is_ok());
+}
