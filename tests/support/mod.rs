@@ -3,6 +3,7 @@
 
 pub mod bad_device;
 pub mod browser;
+pub mod business;
 pub mod demo;
 pub mod history;
 pub mod site;
