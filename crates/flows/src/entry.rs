@@ -93,7 +93,13 @@ pub struct Draft {
 
 impl Draft {
     /// An entry with a body that serializes.
-    pub fn new(kind: EntryKind, time: TimestampNs, key: u64, stream: impl Into<String>, body: &impl Serialize) -> Draft {
+    pub fn new(
+        kind: EntryKind,
+        time: TimestampNs,
+        key: u64,
+        stream: impl Into<String>,
+        body: &impl Serialize,
+    ) -> Draft {
         // plain structs and JSON values always serialize; what could not would be an empty body, which reads as absent
         let body = serde_json::to_vec(body).unwrap_or_default();
         Draft { kind, time, key, stream: stream.into(), id: String::new(), body }

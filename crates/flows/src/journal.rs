@@ -18,8 +18,6 @@ use std::task::{Context, Poll, Waker};
 
 /// The number that stands in the journal's headers where a telemetry log has its shard's.
 pub const JOURNAL: ShardId = ShardId(u16::MAX);
-/// Longest body of one entry, in bytes: with its names it stays below the longest frame.
-pub const BODY_BYTES_MAX: usize = 768 << 10;
 
 /// Appends entries and makes them durable.
 pub struct Journal {

@@ -252,7 +252,8 @@ impl Outlet {
 
     /// The definitions that what is unsettled may need, with where each begins.
     pub(crate) fn live_definitions(&self) -> impl Iterator<Item = (Offset, &Definition)> {
-        let replayed = self.pending.values().filter(|pending| !pending.letter.is_empty()).map(|pending| pending.ordered_at);
+        let replayed =
+            self.pending.values().filter(|pending| !pending.letter.is_empty()).map(|pending| pending.ordered_at);
         let low = replayed.chain([self.consumer.low()]).min().unwrap_or_default();
         let first = self.definitions.iter().rposition(|(from, _)| *from <= low).unwrap_or(0);
         self.definitions[first..].iter().map(|(from, definition)| (*from, definition))
@@ -331,12 +332,30 @@ impl Outlet {
         self.scanned = offset;
     }
 
-    fn hold(&mut self, id: DeliveryId, message: Arc<Message>, key: String, mapping: Option<MappingError>, corrected: Option<Value>) {
+    fn hold(
+        &mut self,
+        id: DeliveryId,
+        message: Arc<Message>,
+        key: String,
+        mapping: Option<MappingError>,
+        corrected: Option<Value>,
+    ) {
         let letter = String::new();
         let (attempts, number, sent_as, request) = (self.past.remove(&id).unwrap_or_default(), 0, None, None);
         let (before, ordered_at) = (None, Offset(0));
-        let pending =
-            Pending { message, key, attempts, number, mapping, letter, corrected, before, ordered_at, sent_as, request };
+        let pending = Pending {
+            message,
+            key,
+            attempts,
+            number,
+            mapping,
+            letter,
+            corrected,
+            before,
+            ordered_at,
+            sent_as,
+            request,
+        };
         self.pending.insert(id, pending);
     }
 
@@ -395,7 +414,14 @@ impl Outlet {
     }
 
     /// What a call came to.
-    pub(crate) fn on_report(&mut self, id: DeliveryId, probe: bool, report: &Report, now: TimestampNs, wants: &mut Wants) {
+    pub(crate) fn on_report(
+        &mut self,
+        id: DeliveryId,
+        probe: bool,
+        report: &Report,
+        now: TimestampNs,
+        wants: &mut Wants,
+    ) {
         let outcome = self.judge(probe, report);
         let Some(pending) = self.pending.get_mut(&id) else { return };
         let line = AttemptLine::new(pending.number, probe, report, &outcome, now);

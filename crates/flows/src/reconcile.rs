@@ -122,11 +122,8 @@ fn add(
     }
     let record = message.object();
     let variables = [("record", record)];
-    let side = sides.entry(key).or_insert_with(|| OurSide {
-        value: Value::Null,
-        newest: message.time,
-        offsets: Vec::new(),
-    });
+    let side =
+        sides.entry(key).or_insert_with(|| OurSide { value: Value::Null, newest: message.time, offsets: Vec::new() });
     match &told.ours {
         Ours::Last(last) => side.value = last.eval(&variables).map_err(|error| error.to_string())?,
         Ours::Sum(sum) => {

@@ -81,7 +81,8 @@ impl EntitySpec {
         time: Option<String>,
         schema: Option<&Value>,
     ) -> Result<EntitySpec, String> {
-        let schema = schema.map(Schema::new).transpose().map_err(|error| format!("the schema of record {name}: {error}"))?;
+        let schema =
+            schema.map(Schema::new).transpose().map_err(|error| format!("the schema of record {name}: {error}"))?;
         Ok(EntitySpec { name: name.to_owned(), id: id.to_owned(), key, time, schema })
     }
 
@@ -236,7 +237,9 @@ mod tests {
         let first = json!({"receipt_id": "r1", "quantity": 5});
         assert_eq!(book.standing("goods-receipt", "r1", &first), Standing::Version(1));
         book.put("goods-receipt", "r1", 1, &first, Offset(10));
-        assert!(matches!(book.standing("goods-receipt", "r1", &first), Standing::Known(mark) if mark.offset == Offset(10)));
+        assert!(
+            matches!(book.standing("goods-receipt", "r1", &first), Standing::Known(mark) if mark.offset == Offset(10))
+        );
         let second = json!({"receipt_id": "r1", "quantity": 6});
         assert_eq!(book.standing("goods-receipt", "r1", &second), Standing::Version(2));
         assert_eq!(book.standing("labour", "r1", &first), Standing::Version(1));

@@ -125,6 +125,34 @@ pub struct Run {
     pub reconciliation: Option<Reconciliation>,
 }
 
+impl Run {
+    /// The run that a message publishes.
+    pub(crate) fn of_message(batch: &str, id: &str, offset: Offset, body: &serde_json::Value) -> Option<Run> {
+        let text = |pointer: &str| body.pointer(pointer).and_then(serde_json::Value::as_str).map(str::to_owned);
+        let number = |pointer: &str| body.pointer(pointer).and_then(serde_json::Value::as_u64);
+        let time = |pointer: &str| text(pointer).and_then(|text| TimestampNs::parse_rfc3339(&text)).map(|time| time.0);
+        Some(Run {
+            id: id.to_owned(),
+            batch: batch.to_owned(),
+            label: text("/label")?,
+            from_ns: time("/from")?,
+            to_ns: time("/to")?,
+            cause: serde_json::from_value(body.get("cause")?.clone()).ok()?,
+            correction_of: text("/correction_of"),
+            sequence: number("/sequence")?,
+            created_ns: time("/created")?,
+            as_of: number("/as_of")?,
+            offset: offset.0,
+            totals: serde_json::from_value(body.get("totals")?.clone()).ok()?,
+            bytes: number("/document/bytes")?,
+            sha256: text("/document/sha256")?,
+            file_name: text("/document/file_name")?,
+            content_type: text("/document/content_type")?,
+            reconciliation: None,
+        })
+    }
+}
+
 /// A run that is to be made.
 #[derive(Clone, Debug)]
 pub struct Order {
@@ -226,6 +254,14 @@ impl BatchBook {
         }
         if book.runs.len() > RUNS_MAX {
             book.runs.pop_front();
+        }
+    }
+
+    /// A run by its message, where its own entry is not known.
+    pub(crate) fn put_new(&mut self, run: Run) {
+        let known = self.book(&run.batch).is_none_or(|book| book.runs.iter().any(|known| known.id == run.id));
+        if !known {
+            self.put(run);
         }
     }
 
@@ -355,9 +391,9 @@ impl BatchBook {
                 Period { name: name.to_owned(), label: format!("{from} to {to}"), from, to }
             }
             Some((from, to)) => return Err(RunError::Period(format!("{from} is not before {to}"))),
-            None => self.last_period(at, now).ok_or_else(|| {
-                RunError::Period("there is no whole period yet; say from and to".to_owned())
-            })?,
+            None => self
+                .last_period(at, now)
+                .ok_or_else(|| RunError::Period("there is no whole period yet; say from and to".to_owned()))?,
         };
         Ok(self.order(at, &period, Cause::Manual, None, now, as_of))
     }
@@ -367,7 +403,9 @@ impl BatchBook {
         let after = now.plus_ns(-WEEK_NS);
         let book = &self.books[at];
         let all = match &book.spec.schedule {
-            Schedule::Cron(cron) => cron.periods_ending(&self.zone, &book.spec.spec.name, cron.previous(&self.zone, now)?.plus_ns(-1), now),
+            Schedule::Cron(cron) => {
+                cron.periods_ending(&self.zone, &book.spec.spec.name, cron.previous(&self.zone, now)?.plus_ns(-1), now)
+            }
             Schedule::Shifts | Schedule::Manual => self.calendar.as_ref()?.periods_ending(after, now),
         };
         all.into_iter().next_back()

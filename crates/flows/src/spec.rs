@@ -231,7 +231,8 @@ impl Definition {
     /// [`MappingError`]
     pub fn is_wanted(&self, message: &Message) -> Result<bool, MappingError> {
         let Some(when) = &self.when else { return Ok(true) };
-        with_variables(message, |variables| when.eval_bool(variables)).map_err(|what| failed(when.text(), message, what))
+        with_variables(message, |variables| when.eval_bool(variables))
+            .map_err(|what| failed(when.text(), message, what))
     }
 
     /// What orders a message, as text.
@@ -245,7 +246,11 @@ impl Definition {
         }
         let field = match message.kind() {
             MessageKind::Event => "source",
-            MessageKind::Record => "id",
+            MessageKind::Record => match message.body.get("key") {
+                None | Some(Value::Null) => "id",
+                Some(Value::String(key)) => return Ok(key.clone()),
+                Some(key) => return Ok(key.to_string()),
+            },
             MessageKind::Tag => "tag",
             MessageKind::Batch => "batch",
         };
@@ -330,8 +335,9 @@ fn with_variables<T>(
 }
 
 fn failed(expression: &str, message: &Message, what: String) -> MappingError {
-    let mut input = Value::Object(message.variables().into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
-        .to_string();
+    let mut input =
+        Value::Object(message.variables().into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+            .to_string();
     if input.len() > INPUT_BYTES_MAX {
         let end = (0..=INPUT_BYTES_MAX).rev().find(|at| input.is_char_boundary(*at)).unwrap_or(0);
         input.truncate(end);

@@ -8,8 +8,9 @@ use flows::spec::{Pattern, Wanted};
 use model::{Glob, Refused};
 use serde_json::json;
 use sim::{Crash, Faults};
+use support::target::Mood;
 use support::world::kept;
-use support::{MS, Mood, S, World, plan};
+use support::{MS, S, World, plan};
 
 fn pause(world: &mut World, flow: &str, paused: bool) {
     let now = world.now();
@@ -36,9 +37,8 @@ fn a_long_backlog_of_one_flow_is_not_held_in_memory_and_delays_no_other() {
     world.durable();
     for call in 0..COUNT / CALL {
         let now = world.now();
-        let events = (call * CALL..(call + 1) * CALL).map(|n| {
-            plan::event("stop", &format!("e{n}"), &format!("line{}", n % 100), now, None, json!({ "n": n }))
-        });
+        let events = (call * CALL..(call + 1) * CALL)
+            .map(|n| plan::event("stop", &format!("e{n}"), &format!("line{}", n % 100), now, None, json!({ "n": n })));
         world.desk.publish(events.collect(), now).expect("taken");
         let live = |world: &mut World| world.target("live").effects.len() as u64 == (call + 1) * CALL;
         world.until("the live one has it", live);
@@ -86,7 +86,10 @@ fn a_full_backlog_refuses_and_goes_on_by_itself() {
     }
     let now = world.now();
     assert_eq!(world.desk.tag_changed("plant/a", &json!(1), "Good", now, now), Err(Refused::Busy));
-    assert_eq!(world.desk.put_records("receipt", vec![plan::receipt("r1", "a", 1, now)], now), Err(PublishError::BacklogFull));
+    assert_eq!(
+        world.desk.put_records("receipt", vec![plan::receipt("r1", "a", 1, now)], now),
+        Err(PublishError::BacklogFull)
+    );
     world.durable();
     world.crash(Crash::Power);
     assert!(world.desk.is_backlog_full(), "a restart makes no room");

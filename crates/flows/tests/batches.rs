@@ -9,7 +9,7 @@ use flows::{Settings, desk::AuditLine};
 use model::TimestampNs;
 use serde_json::{Value, json};
 use sim::{Crash, Faults};
-use support::world::kept;
+use support::world::{Fault, kept};
 use support::{HOUR, MINUTE, MS, S, World, plan};
 
 fn at(text: &str) -> TimestampNs {
@@ -172,6 +172,23 @@ fn a_run_is_published_once_wherever_a_crash_falls() {
         assert_eq!(world.ledger.messages[&runs[0].offset].id, runs[0].id, "its offset is that of its message");
         world.check();
     }
+}
+
+#[test]
+fn a_run_is_known_by_its_message_alone() {
+    let mut world = world("2026-03-02T12:00:00Z", Schedule::Shifts);
+    put(&mut world, "r1", 5, "2026-03-02T12:30:00Z");
+    run_to(&mut world, "2026-03-02T13:10:00Z");
+    world.settle();
+    let before: Vec<Run> = world.desk.batches().books()[0].runs().cloned().collect();
+    world.fault = Fault::RunsUnread;
+    world.crash(Crash::Power);
+    let after: Vec<Run> = world.desk.batches().books()[0].runs().cloned().collect();
+    let told = |runs: &[Run]| runs.iter().map(|run| Run { reconciliation: None, ..run.clone() }).collect::<Vec<_>>();
+    assert_eq!((after.len(), told(&after)), (1, told(&before)));
+    world.run(HOUR);
+    assert_eq!(world.target("book").effects.len(), 1, "and not made again");
+    world.check();
 }
 
 #[test]

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use sim::Crash;
 use std::cell::RefCell;
 use std::rc::Rc;
+use support::target::Mood;
 use support::world::kept;
-use support::{MINUTE, Mood, S, World, judge, plan};
+use support::{MINUTE, S, World, judge, plan};
 
 fn subscriber(body: &str) -> FlowSpec {
     let mut flow = plan::subscriber("maint", "stop");
@@ -40,11 +41,18 @@ fn what_cannot_be_mapped_says_by_which_expression_and_from_what() {
     let behind = stop(&mut world, "b", json!({ "n": 1, "note": "fine" }));
     world.settle();
     let letter = world.desk.letter(&format!("maint@{offset}")).expect("a letter").clone();
-    assert_eq!((letter.reason.as_str(), letter.expression.as_deref(), letter.request.clone()), ("mapping", Some(BODY), None));
+    assert_eq!(
+        (letter.reason.as_str(), letter.expression.as_deref(), letter.request.clone()),
+        ("mapping", Some(BODY), None)
+    );
     let input: Value = serde_json::from_str(letter.input.as_deref().expect("an input")).expect("JSON");
     assert_eq!(input["event"]["data"], json!({ "note": "fine" }));
     assert_eq!(letter.attempts.len(), 1);
-    assert!(letter.attempts[0].error.as_ref().is_some_and(|error| error.contains("event.data.n")), "{:?}", letter.attempts);
+    assert!(
+        letter.attempts[0].error.as_ref().is_some_and(|error| error.contains("event.data.n")),
+        "{:?}",
+        letter.attempts
+    );
     let arrived: Vec<u64> = world.target("maint").effects.iter().map(|effect| effect.offset).collect();
     assert_eq!(arrived, [behind], "it holds nobody up");
     // another mapping, and it goes out under the key that it would have had
@@ -71,7 +79,10 @@ fn a_replay_of_the_same_body_has_the_same_key_and_another_body_another_one() {
     world.settle();
     let first = world.desk.letter(&format!("{id}.1")).cloned().expect("it failed again");
     assert_eq!(first.request.as_ref().map(|request| &request.idempotency_key), Some(&key));
-    assert_eq!(world.desk.letter(&id).map(|letter| (letter.state, letter.replays.clone())), Some((LetterState::Replayed, vec![format!("{id}.1")])));
+    assert_eq!(
+        world.desk.letter(&id).map(|letter| (letter.state, letter.replays.clone())),
+        Some((LetterState::Replayed, vec![format!("{id}.1")]))
+    );
     assert!(matches!(world.desk.replay(&id, None, "ann", None, now), Err(ActionError::Conflict(_))), "once is enough");
     // another mapping, tried more than once, over a restart with yet another one
     told.replace("{'n': event.data.n + 1, 'note': event.data.note}".to_owned());
@@ -95,8 +106,12 @@ fn a_replay_of_the_same_body_has_the_same_key_and_another_body_another_one() {
     world.settle();
     let effect = world.target("maint").effects.last().cloned().expect("an effect");
     assert_eq!((effect.key, effect.body, effect.replay), (format!("{key}-3"), corrected.to_string(), 3));
-    let lines: Vec<(&str, &str)> = world.ledger.audits.iter().map(|line| (line.what.as_str(), line.target.as_str())).collect();
-    assert_eq!(lines, [("replay dead letter", id.as_str()), ("replay dead letter", &first.id), ("replay dead letter", &second.id)]);
+    let lines: Vec<(&str, &str)> =
+        world.ledger.audits.iter().map(|line| (line.what.as_str(), line.target.as_str())).collect();
+    assert_eq!(
+        lines,
+        [("replay dead letter", id.as_str()), ("replay dead letter", &first.id), ("replay dead letter", &second.id)]
+    );
     assert_eq!(world.ledger.audits[0].comment.as_deref(), Some("was mended"));
     world.check();
 }
@@ -119,11 +134,15 @@ fn a_corrected_body_that_is_too_long_is_refused_and_holds_nothing_up() {
 #[test]
 fn letters_are_replayed_by_a_filter_oldest_first_and_discarded() {
     let (mut world, _) = world(BODY);
-    let offsets: Vec<u64> = (0..6).map(|n| stop(&mut world, &format!("e{n}"), json!({ "n": n, "note": "poison" }))).collect();
+    let offsets: Vec<u64> =
+        (0..6).map(|n| stop(&mut world, &format!("e{n}"), json!({ "n": n, "note": "poison" }))).collect();
     world.settle();
     let now = world.now();
     world.desk.discard(&format!("maint@{}", offsets[0]), "ann", Some("not needed".to_owned()), now).expect("discarded");
-    assert!(matches!(world.desk.discard(&format!("maint@{}", offsets[0]), "ann", None, now), Err(ActionError::Conflict(_))));
+    assert!(matches!(
+        world.desk.discard(&format!("maint@{}", offsets[0]), "ann", None, now),
+        Err(ActionError::Conflict(_))
+    ));
     world.target("maint").is_picky = false;
     let (some, _) = world.desk.replay_all(&|letter| letter.offset < offsets[3], "ann", None, now).expect("replayed");
     let (rest, _) = world.desk.replay_all(&|_| true, "ann", None, now).expect("replayed");
@@ -137,7 +156,10 @@ fn letters_are_replayed_by_a_filter_oldest_first_and_discarded() {
     judge::recovered(&world, &mut objections);
     judge::replays(&world, &mut objections);
     assert_eq!(objections, Vec::<String>::new());
-    assert_eq!(world.desk.letter(&format!("maint@{}", offsets[0])).map(|letter| letter.state), Some(LetterState::Discarded));
+    assert_eq!(
+        world.desk.letter(&format!("maint@{}", offsets[0])).map(|letter| letter.state),
+        Some(LetterState::Discarded)
+    );
 }
 
 #[test]

@@ -37,7 +37,8 @@ fn told(written: &[Written]) -> Vec<(&str, u64, bool)> {
 #[test]
 fn every_wrong_place_of_every_document_is_told_and_none_is_taken() {
     let mut world = world();
-    let wrong = vec![receipt("good", 1), json!({ "id": "a", "q": 0 }), json!([]), json!({ "id": "", "material": 5, "q": 1 })];
+    let wrong =
+        vec![receipt("good", 1), json!({ "id": "a", "q": 0 }), json!([]), json!({ "id": "", "material": 5, "q": 1 })];
     let Err(PublishError::Invalid(places)) = put(&mut world, wrong) else { panic!("it was taken") };
     let at = |document: usize| places.iter().filter(|(place, _)| *place == document).count();
     assert_eq!((at(0), at(1), at(2)), (0, 2, 1), "{places:?}");
@@ -52,11 +53,16 @@ fn every_wrong_place_of_every_document_is_told_and_none_is_taken() {
 #[test]
 fn the_same_counts_once_and_another_body_is_the_next_version() {
     let mut world = world();
-    let call = vec![receipt("a", 1), receipt("a", 1), receipt("a", 2), receipt("b", 1), receipt("a", 1), receipt("a", 1)];
+    let call =
+        vec![receipt("a", 1), receipt("a", 1), receipt("a", 2), receipt("b", 1), receipt("a", 1), receipt("a", 1)];
     let first = put(&mut world, call).expect("taken");
     let expected = [("a", 1, false), ("a", 1, true), ("a", 2, false), ("b", 1, false), ("a", 3, false), ("a", 3, true)];
     assert_eq!(told(&first), expected);
-    assert_eq!((first[0].offset, first[4].offset), (first[1].offset, first[5].offset), "a duplicate stands where the first one does");
+    assert_eq!(
+        (first[0].offset, first[4].offset),
+        (first[1].offset, first[5].offset),
+        "a duplicate stands where the first one does"
+    );
     world.settle();
     world.crash(Crash::Power);
     let again = put(&mut world, vec![receipt("a", 1), receipt("b", 1), receipt("b", 9)]).expect("taken");
@@ -108,7 +114,11 @@ fn versions_that_retention_took_come_again_under_another_key() {
     let again = put(&mut world, vec![receipt("a", 2)]).expect("taken");
     assert_eq!(told(&again), [("a", 1, false)], "nobody knows the first one any more");
     world.settle();
-    let bodies: Vec<&String> =
-        world.targets["erp"].effects.iter().filter(|effect| effect.message == "receipt/a#1").map(|effect| &effect.body).collect();
+    let bodies: Vec<&String> = world.targets["erp"]
+        .effects
+        .iter()
+        .filter(|effect| effect.message == "receipt/a#1")
+        .map(|effect| &effect.body)
+        .collect();
     assert_eq!(bodies.len(), 2, "both took effect: {bodies:?}");
 }

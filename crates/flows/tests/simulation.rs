@@ -21,8 +21,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use support::judge::{self, Judged, Want, text};
 use support::ledger::Known;
-use support::world::kept;
-use support::{Fault, HOUR, MINUTE, MS, Mood, S, World, plan};
+use support::target::{Mood, Target};
+use support::world::{Fault, kept};
+use support::{HOUR, MINUTE, MS, S, World, plan};
 
 const SEEDS: u64 = 60;
 const STEPS: u64 = 500;
@@ -48,7 +49,8 @@ fn flows_of(setup: &Setup) -> Vec<FlowSpec> {
     maint.policy.rate_per_s = setup.rate;
     let mut erp = plan::sync("erp", "receipt");
     erp.definition.key = Some("record.line".to_owned());
-    erp.definition.body = Some(format!("{{'v': {version}, 'id': record.id, 'q': record.q, 'note': record.?note.orValue('')}}"));
+    erp.definition.body =
+        Some(format!("{{'v': {version}, 'id': record.id, 'q': record.q, 'note': record.?note.orValue('')}}"));
     if setup.probe {
         erp.policy.probe = true;
         erp.probe = Some(flows::spec::Probe {
@@ -94,9 +96,11 @@ fn judged() -> Vec<Judged> {
         base("erp", |known| of(known, "record/receipt"), |known| text(&known.body, "/record/line")),
         Judged {
             coalesces: true,
-            ..base("mirror", |known| if known.stream.starts_with("tag/plant/") { Want::Yes } else { Want::No }, |known| {
-                text(&known.body, "/tag")
-            })
+            ..base(
+                "mirror",
+                |known| if known.stream.starts_with("tag/plant/") { Want::Yes } else { Want::No },
+                |known| text(&known.body, "/tag"),
+            )
         },
         base("pager", |known| of(known, "event/alarm"), event_key),
         base("shift", |known| of(known, "batch/shift"), |known| text(&known.body, "/batch")),
@@ -245,7 +249,8 @@ impl Run {
                 n => Some((n * 80) as u16),
             };
             let note = self.note();
-            let data = if self.below(30) == 0 { json!({ "note": note }) } else { json!({ "n": self.number, "note": note }) };
+            let data =
+                if self.below(30) == 0 { json!({ "note": note }) } else { json!({ "n": self.number, "note": note }) };
             events.push(plan::event("stop", &format!("e{}", self.number), &source, now, severity, data));
         }
         let oldest = self.world.oldest();
@@ -262,7 +267,14 @@ impl Run {
             {
                 self.object(format!("{} is at {known} and was taken as {published:?}; oldest {oldest}", event.id));
             }
-            if known.is_none() && published.duplicate && !self.world.ledger.names.contains_key(&("event/stop".into(), format!("{}#{}", event.source, event.id))) {
+            if known.is_none()
+                && published.duplicate
+                && !self
+                    .world
+                    .ledger
+                    .names
+                    .contains_key(&("event/stop".into(), format!("{}#{}", event.source, event.id)))
+            {
                 let twice = self.events.contains_key(&event.id);
                 if !twice {
                     self.object(format!("{} is no duplicate", event.id));
@@ -278,7 +290,8 @@ impl Run {
         for _ in 0..=self.below(4) {
             let id = format!("r{}", self.below(40));
             let line = format!("line{}", id.len() as u64 + self.below(1));
-            let newest = self.records.get(&id).and_then(|versions| versions.last()).map(|(.., document)| document.clone());
+            let newest =
+                self.records.get(&id).and_then(|versions| versions.last()).map(|(.., document)| document.clone());
             if let Some(newest) = newest.filter(|_| self.below(4) == 0) {
                 documents.push(newest);
                 continue;
@@ -431,7 +444,9 @@ impl Run {
             self.setup.borrow_mut().extra = extra;
         }
         match self.below(5) {
-            0 if self.world.desk.journal().health().is_good() && *self.world.disk.faults().sticky.as_ref().map_or("", |_| "x") == *"" => {
+            0 if self.world.desk.journal().health().is_good()
+                && *self.world.disk.faults().sticky.as_ref().map_or("", |_| "x") == *"" =>
+            {
                 *self.world.disk.faults() = Faults { delay_ns: (MS / 10, 2 * MS), ..Faults::default() };
                 self.world.restart();
             }
@@ -453,7 +468,8 @@ impl Run {
         for versions in self.records.values_mut() {
             versions.retain(|(_, offset, _)| *offset <= end);
         }
-        if self.setup.borrow().extra.is_some() && !was_there
+        if self.setup.borrow().extra.is_some()
+            && !was_there
             && let Some(extra) = self.judged.iter_mut().find(|flow| flow.name == "extra")
         {
             extra.begins += 1;
@@ -514,7 +530,7 @@ impl Run {
 
     fn judge(&mut self) {
         let mut objections = Vec::new();
-        let empty = support::Target::default();
+        let empty = Target::default();
         for flow in &self.judged {
             if flow.name == "extra" && self.setup.borrow().extra.is_none() {
                 continue;
@@ -530,7 +546,8 @@ impl Run {
         self.counts.letters = self.world.ledger.letters.len() as u64;
         self.counts.replays = self.world.ledger.replays.len() as u64;
         self.counts.superseded =
-            self.world.ledger.ends.values().filter(|end| matches!(end, delivery::End::Superseded { .. })).count() as u64;
+            self.world.ledger.ends.values().filter(|end| matches!(end, delivery::End::Superseded { .. })).count()
+                as u64;
         self.counts.runs = self.world.ledger.runs.len() as u64;
         self.counts.removed = self.world.oldest().0;
         self.objections.extend(objections);
@@ -547,7 +564,8 @@ impl Run {
                 let body: Value = serde_json::from_str(&effect.body).unwrap_or(Value::Null);
                 if body["v"].as_u64().is_some_and(|version| version != version_at(effect.offset)) {
                     let right = version_at(effect.offset);
-                    objections.push(format!("{name}: {} at {} should be mapped by {right}", effect.body, effect.offset));
+                    objections
+                        .push(format!("{name}: {} at {} should be mapped by {right}", effect.body, effect.offset));
                 }
             }
         }
@@ -579,8 +597,11 @@ impl Run {
         }
         let removed = self.world.oldest();
         for (offset, known) in self.world.ledger.messages.iter().filter(|(_, known)| known.stream == "record/receipt") {
-            let Some(run) = own.iter().find(|run| run.from_ns <= known.time_ns && known.time_ns < run.to_ns) else { continue };
-            let family = runs.iter().filter(|other| other.id == run.id || other.correction_of.as_ref() == Some(&run.id));
+            let Some(run) = own.iter().find(|run| run.from_ns <= known.time_ns && known.time_ns < run.to_ns) else {
+                continue;
+            };
+            let family =
+                runs.iter().filter(|other| other.id == run.id || other.correction_of.as_ref() == Some(&run.id));
             let looked = self.world.unneeded.iter().filter(|(of, _)| *of == run.id).map(|(_, as_of)| *as_of);
             let as_of = family.map(|run| run.as_of).chain(looked).max().unwrap_or(0);
             if as_of < *offset && *offset > removed.0 {
@@ -628,7 +649,15 @@ fn what_was_promised_holds_whatever_happens() {
     }
     println!(
         "{} runs: {} published, {} effects, {} letters, {} replays, {} crashes, {} superseded, {} runs, {} bytes removed",
-        seeds.len(), all.published, all.effects, all.letters, all.replays, all.crashes, all.superseded, all.runs, all.removed
+        seeds.len(),
+        all.published,
+        all.effects,
+        all.letters,
+        all.replays,
+        all.crashes,
+        all.superseded,
+        all.runs,
+        all.removed
     );
     if only.is_none() {
         // a simulation in which nothing happens proves nothing

@@ -99,7 +99,13 @@ impl Desk {
     ///
     /// # Errors
     /// [`ActionError`]
-    pub fn set_paused(&mut self, flow: &str, pause: Option<Pause>, by: &str, now: TimestampNs) -> Result<Offset, ActionError> {
+    pub fn set_paused(
+        &mut self,
+        flow: &str,
+        pause: Option<Pause>,
+        by: &str,
+        now: TimestampNs,
+    ) -> Result<Offset, ActionError> {
         let at = self.flow(flow).ok_or(ActionError::Unknown)?;
         let before = self.outlets[at].paused().cloned();
         if before.is_some() && pause.is_some() {
@@ -134,18 +140,27 @@ impl Desk {
     ///
     /// # Errors
     /// [`ActionError`]
-    pub fn replay(&mut self, id: &str, body: Option<Value>, by: &str, comment: Option<String>, now: TimestampNs) -> Result<Offset, ActionError> {
+    pub fn replay(
+        &mut self,
+        id: &str,
+        body: Option<Value>,
+        by: &str,
+        comment: Option<String>,
+        now: TimestampNs,
+    ) -> Result<Offset, ActionError> {
         let letter = self.letters.get(id).cloned().ok_or(ActionError::Unknown)?;
-        let flow = self.flow(&letter.flow).ok_or_else(|| {
-            ActionError::Conflict(format!("the flow {} is no longer configured", letter.flow))
-        })?;
+        let flow = self
+            .flow(&letter.flow)
+            .ok_or_else(|| ActionError::Conflict(format!("the flow {} is no longer configured", letter.flow)))?;
         match letter.state {
             LetterState::Discarded => {
                 return Err(ActionError::Conflict(format!("{id} was discarded; it cannot be replayed")));
             }
             LetterState::Replayed => {
                 let last = letter.replays.last().cloned().unwrap_or_default();
-                return Err(ActionError::Conflict(format!("{id} was replayed as {last}; replay that one if it failed")));
+                return Err(ActionError::Conflict(format!(
+                    "{id} was replayed as {last}; replay that one if it failed"
+                )));
             }
             LetterState::Open => {}
         }
@@ -217,7 +232,13 @@ impl Desk {
     ///
     /// # Errors
     /// [`ActionError`]
-    pub fn discard(&mut self, id: &str, by: &str, comment: Option<String>, now: TimestampNs) -> Result<Offset, ActionError> {
+    pub fn discard(
+        &mut self,
+        id: &str,
+        by: &str,
+        comment: Option<String>,
+        now: TimestampNs,
+    ) -> Result<Offset, ActionError> {
         let letter = self.letters.get(id).cloned().ok_or(ActionError::Unknown)?;
         if letter.state != LetterState::Open {
             return Err(ActionError::Conflict(format!("{id} is {} already", letter.state.word())));
@@ -256,7 +277,13 @@ impl Desk {
     }
 
     /// What a comparison of both sides found.
-    pub fn note_comparison(&mut self, flow: usize, found: crate::reconcile::Comparison, entry: Draft, now: TimestampNs) {
+    pub fn note_comparison(
+        &mut self,
+        flow: usize,
+        found: crate::reconcile::Comparison,
+        entry: Draft,
+        now: TimestampNs,
+    ) {
         self.owe([entry]);
         self.pay(now);
         if let Some(outlet) = self.outlets.get_mut(flow) {
@@ -334,7 +361,12 @@ impl Desk {
     ///
     /// # Errors
     /// [`RunError`]
-    pub fn order_run(&mut self, name: &str, span: Option<(TimestampNs, TimestampNs)>, now: TimestampNs) -> Result<Order, RunError> {
+    pub fn order_run(
+        &mut self,
+        name: &str,
+        span: Option<(TimestampNs, TimestampNs)>,
+        now: TimestampNs,
+    ) -> Result<Order, RunError> {
         let as_of = self.journal.durable();
         if as_of < self.recovered {
             return Err(RunError::Busy);
@@ -348,7 +380,13 @@ impl Desk {
     ///
     /// # Errors
     /// [`Refused`]; the run is made again later.
-    pub fn publish_run(&mut self, batch: usize, mut run: Run, by: Option<&str>, now: TimestampNs) -> Result<Run, Refused> {
+    pub fn publish_run(
+        &mut self,
+        batch: usize,
+        mut run: Run,
+        by: Option<&str>,
+        now: TimestampNs,
+    ) -> Result<Run, Refused> {
         let document = json!({
             "sha256": run.sha256, "file_name": run.file_name, "content_type": run.content_type, "bytes": run.bytes,
         });
@@ -356,6 +394,7 @@ impl Desk {
             "batch": run.batch, "run": run.id, "label": run.label, "cause": run.cause.word(),
             "correction_of": run.correction_of, "from": TimestampNs(run.from_ns).to_string(),
             "to": TimestampNs(run.to_ns).to_string(), "sequence": run.sequence, "totals": run.totals, "document": document,
+            "created": TimestampNs(run.created_ns).to_string(), "as_of": run.as_of,
         });
         let stream = MessageKind::Batch.stream(&run.batch);
         self.pay(now);
@@ -408,7 +447,8 @@ impl Desk {
     /// The receiver's answer to a batch's document is compared with its control totals.
     pub(super) fn reconcile_run(&mut self, offset: Offset, report: &Report, now: TimestampNs) {
         if let Some(run) = self.batches.answered(offset, &report.answer) {
-            let entry = Draft::new(EntryKind::Run, now, run.offset, format!("batch/{}", run.batch), &run).named(&*run.id);
+            let entry =
+                Draft::new(EntryKind::Run, now, run.offset, format!("batch/{}", run.batch), &run).named(&*run.id);
             self.owe([entry]);
         }
     }

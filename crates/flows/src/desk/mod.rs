@@ -21,9 +21,9 @@ mod recover;
 mod show;
 mod snapshot;
 
-pub use feed::{ReadWanted, Reading};
-pub use publish::{Event, Published, PublishError, Written};
 pub use actions::{ActionError, AuditLine};
+pub use feed::{ReadWanted, Reading};
+pub use publish::{Event, PublishError, Published, Written};
 pub use recover::Recovery;
 pub(crate) use recover::ReplayBody;
 pub use show::{FlowRow, LATENCY_BOUNDS_MS};
@@ -226,7 +226,8 @@ impl Desk {
         let behind = self.owed.split_off(count);
         let before = self.owed.len();
         self.owed.retain(|draft| {
-            let fits = frame::Builder::new().entry(model::ProducerId::SELF, model::Sequence(0), &draft.payload()).is_ok();
+            let fits =
+                frame::Builder::new().entry(model::ProducerId::SELF, model::Sequence(0), &draft.payload()).is_ok();
             if !fits {
                 let (kind, stream, bytes) = (draft.kind, &draft.stream, draft.body.len());
                 tracing::error!(?kind, stream, bytes, "an entry is too long for the journal and is left out");

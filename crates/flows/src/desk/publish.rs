@@ -195,7 +195,14 @@ impl Desk {
     ///
     /// # Errors
     /// [`Refused`]: ask again with the newest value.
-    pub fn tag_changed(&mut self, path: &str, value: &Value, quality: &str, time: TimestampNs, now: TimestampNs) -> Result<(), Refused> {
+    pub fn tag_changed(
+        &mut self,
+        path: &str,
+        value: &Value,
+        quality: &str,
+        time: TimestampNs,
+        now: TimestampNs,
+    ) -> Result<(), Refused> {
         let text = format!("{value}/{quality}");
         if self.tags.get(path) == Some(&text) {
             return Ok(());

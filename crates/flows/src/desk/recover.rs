@@ -7,8 +7,8 @@
 //! time; when it is back, entries say how it is, so that it is found again when the older segments
 //! are gone.
 
-use super::snapshot::{KeptDefinition, KeptFlow, KeptLines, OwedEntry, Part, offsets};
 use super::gate::Gate;
+use super::snapshot::{KeptDefinition, KeptFlow, KeptLines, OwedEntry, Part, offsets};
 use super::{Desk, Ids, Ordered, Settings, snapshot};
 use crate::entry::{Draft, EntryKind, Stored};
 use crate::journal::Journal;
@@ -74,8 +74,7 @@ pub struct Recovery {
     reverts: request::Reverts,
     event_streams: BTreeSet<String>,
     last_event: Offset,
-    /// Snapshots that were begun, and what the newest one speaks of.
-    snapshots: u64,
+    /// What the newest snapshot speaks of.
     spoken: BTreeSet<String>,
     /// The newest snapshot before the first entry.
     first: Vec<Part>,
@@ -119,7 +118,6 @@ impl Recovery {
             reverts: request::Reverts::default(),
             event_streams: BTreeSet::new(),
             last_event: Offset(0),
-            snapshots: 0,
             spoken: BTreeSet::new(),
             first: Vec::new(),
             away: BTreeSet::new(),
@@ -196,6 +194,12 @@ impl Recovery {
         }
         match MessageKind::of(stream) {
             Some((MessageKind::Event, _)) => self.last_event = offset,
+            // its own entry comes behind it, or was lost with the end of the journal
+            Some((MessageKind::Batch, name)) => {
+                if let Some(run) = Run::of_message(name, stored.id(), offset, &stored.json()) {
+                    self.settings.batches.put_new(run);
+                }
+            }
             Some((MessageKind::Tag, path)) => {
                 let body = stored.json();
                 let quality = body.get("quality").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -203,7 +207,8 @@ impl Recovery {
             }
             Some((MessageKind::Record, entity)) => {
                 let body = stored.json();
-                let (id, version) = (body.get("id").and_then(Value::as_str), body.get("version").and_then(Value::as_u64));
+                let (id, version) =
+                    (body.get("id").and_then(Value::as_str), body.get("version").and_then(Value::as_u64));
                 if let (Some(id), Some(version), Some(record)) = (id, version, body.get("record")) {
                     self.records.put(entity, id, version, record, offset);
                 }
@@ -229,7 +234,9 @@ impl Recovery {
         if let Some(part) = stored.stream().strip_prefix(BACK) {
             return self.fold_back(part, stored);
         }
-        let (Some(flow), Some(body)) = (self.flow(stored.stream(), "flow/"), stored.read::<ControlBody>()) else { return };
+        let (Some(flow), Some(body)) = (self.flow(stored.stream(), "flow/"), stored.read::<ControlBody>()) else {
+            return;
+        };
         match body.what.as_str() {
             "passed" => {
                 let low = body.offset.unwrap_or(0);
@@ -247,7 +254,9 @@ impl Recovery {
     }
 
     fn fold_definition(&mut self, stored: &Stored<'_>, from: u64) {
-        let (Some(flow), Some(text)) = (self.flow(stored.stream(), "flow/"), stored.read::<DefinitionText>()) else { return };
+        let (Some(flow), Some(text)) = (self.flow(stored.stream(), "flow/"), stored.read::<DefinitionText>()) else {
+            return;
+        };
         if let Ok(definition) = Definition::compile(text) {
             self.outlets[flow].fold_definition(Offset(from), definition);
         }
@@ -258,7 +267,6 @@ impl Recovery {
         match stored.stream().split_once('/') {
             Some(("begin", _)) => {
                 self.end_snapshot();
-                self.snapshots += 1;
                 self.first.clear();
             }
             Some(("flow", _)) => drop(self.spoken.insert(stored.stream().to_owned())),
@@ -457,12 +465,20 @@ impl Recovery {
                 continue;
             }
             let replays: Vec<&ReplayBody> = self.replays[flow].values().collect();
-            let mut tell = |part: Draft| owed.push_back(Draft { kind: EntryKind::Control, time: now, stream: format!("{BACK}{}", part.stream), ..part });
+            let mut tell = |part: Draft| {
+                owed.push_back(Draft {
+                    kind: EntryKind::Control,
+                    time: now,
+                    stream: format!("{BACK}{}", part.stream),
+                    ..part
+                })
+            };
             snapshot::flow(outlet, &replays, &mut tell);
             for book in self.settings.batches.books().iter().filter(|book| book.spec.spec.name == *name) {
                 snapshot::batch(book, &mut |part| {
                     let kind = if part.stream.starts_with("run/") { EntryKind::Run } else { EntryKind::Control };
-                    let stream = if kind == EntryKind::Run { format!("batch/{name}") } else { format!("{BACK}{}", part.stream) };
+                    let stream =
+                        if kind == EntryKind::Run { format!("batch/{name}") } else { format!("{BACK}{}", part.stream) };
                     owed.push_back(Draft { kind, stream, ..part });
                 });
             }

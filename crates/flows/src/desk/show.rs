@@ -194,15 +194,23 @@ fn state(outlet: &Outlet, now: TimestampNs) -> (&'static str, String) {
             let seconds = (until.0.saturating_sub(now.0)).max(0) / 1_000_000_000 + 1;
             return ("degraded", format!("the target fails; it is tried again in {seconds} s. Last: {}", error()));
         }
-        BreakerState::HalfOpen => return ("degraded", format!("the target failed and is being tried. Last: {}", error())),
+        BreakerState::HalfOpen => {
+            return ("degraded", format!("the target failed and is being tried. Last: {}", error()));
+        }
         BreakerState::Closed => {}
     }
     let counts = outlet.consumer.counts();
     if outlet.consumer.is_stalled() {
-        return ("degraded", "everything that may be held waits behind keys that fail; see its dead letters and deliveries".to_owned());
+        return (
+            "degraded",
+            "everything that may be held waits behind keys that fail; see its dead letters and deliveries".to_owned(),
+        );
     }
     if counts.retrying + counts.in_doubt > 0 {
-        return ("degraded", format!("{} deliveries wait for another attempt. Last: {}", counts.retrying.max(counts.in_doubt), error()));
+        return (
+            "degraded",
+            format!("{} deliveries wait for another attempt. Last: {}", counts.retrying.max(counts.in_doubt), error()),
+        );
     }
     ("running", String::new())
 }

@@ -65,7 +65,9 @@ pub fn judge(ledger: &Ledger, target: &Target, flow: &Judged, objections: &mut V
                     object(format!("{} at {offset} was given up without a letter", known.id));
                 }
             }
-            (Want::Unmappable, Some(end)) => object(format!("{} at {offset} cannot be mapped and ended {end:?}", known.id)),
+            (Want::Unmappable, Some(end)) => {
+                object(format!("{} at {offset} cannot be mapped and ended {end:?}", known.id))
+            }
             (Want::Yes, Some(End::Delivered)) => {
                 effective += 1;
                 if !arrived {

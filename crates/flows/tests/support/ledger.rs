@@ -73,7 +73,12 @@ impl Ledger {
         }
         let known = self.messages.get(&stored.offset.0).map(|known| (known.stream.as_str(), known.id.as_str()));
         if known != Some((stored.stream(), stored.id())) {
-            self.objections.push(format!("offset {} was {known:?} and is {} {}", stored.offset, stored.stream(), stored.id()));
+            self.objections.push(format!(
+                "offset {} was {known:?} and is {} {}",
+                stored.offset,
+                stored.stream(),
+                stored.id()
+            ));
         }
     }
 
@@ -89,7 +94,8 @@ impl Ledger {
                 let flow = flow_of(stored);
                 let name = (flow, settled.id.offset.0, settled.id.replay);
                 if let Some(before) = self.ends.insert(name.clone(), settled.end.clone()) {
-                    self.objections.push(format!("{name:?} ended twice: {before:?}, then {:?} at {}", settled.end, stored.offset));
+                    self.objections
+                        .push(format!("{name:?} ended twice: {before:?}, then {:?} at {}", settled.end, stored.offset));
                 }
             }
             EntryKind::Letter => {

@@ -8,8 +8,7 @@ pub mod plan;
 pub mod target;
 pub mod world;
 
-pub use target::{Mood, Target};
-pub use world::{Fault, World};
+pub use world::World;
 
 pub const MS: u64 = 1_000_000;
 pub const S: u64 = 1_000 * MS;

@@ -126,7 +126,10 @@ impl Target {
             self.again.push((known.0, offset));
         } else if known.1 != whole {
             let (id, key, known) = (send.id, &send.call.idempotency_key, &known.1);
-            self.objections.push(format!("key {key} came with {known} and then, in attempt {} of {id:?}, with {whole}", send.attempt));
+            self.objections.push(format!(
+                "key {key} came with {known} and then, in attempt {} of {id:?}, with {whole}",
+                send.attempt
+            ));
         }
         let timeout = send.timeout_ns;
         let mood = match self.mood {
@@ -140,7 +143,11 @@ impl Target {
             Mood::Up | Mood::Mixed | Mood::Slow => {
                 let late = if mood == Mood::Slow { random.between(timeout / 4, timeout) } else { near };
                 if self.is_picky && body.contains("poison") {
-                    return Planned { effect_ns: None, answer_ns: late, report: report(Outcome::Rejected, Some(422), None) };
+                    return Planned {
+                        effect_ns: None,
+                        answer_ns: late,
+                        report: report(Outcome::Rejected, Some(422), None),
+                    };
                 }
                 if self.is_picky && body.contains("fails") {
                     let failed = report(Outcome::Failed { retry_after_ns: None }, Some(500), None);

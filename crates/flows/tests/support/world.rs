@@ -32,6 +32,8 @@ pub enum Fault {
     EndsUnread,
     /// A restart reads over dead letters.
     LettersUnread,
+    /// The entries of a batch's runs were lost, and their messages were not.
+    RunsUnread,
     /// Some successes are told that did not take effect.
     EffectLost,
     /// Some calls are made twice, the second under another key.
@@ -82,7 +84,12 @@ pub struct World {
 
 /// Small segments, nothing removed.
 pub fn kept() -> log::Settings {
-    log::Settings { segment_bytes: 16 << 10, sync_ns: 2 * MS, hold: Some(LogPosition(0)), ..log::Settings::new(JOURNAL) }
+    log::Settings {
+        segment_bytes: 16 << 10,
+        sync_ns: 2 * MS,
+        hold: Some(LogPosition(0)),
+        ..log::Settings::new(JOURNAL)
+    }
 }
 
 impl World {
@@ -196,7 +203,9 @@ impl World {
         let (oldest, end) = (self.oldest(), self.desk.journal().end());
         let lost: Vec<u64> = self.ledger.messages.range(end.0 + 1..).map(|(offset, _)| *offset).collect();
         for offset in lost {
-            self.ledger.objections.push(format!("the message at {offset} was acknowledged and is lost; {oldest} to {end}"));
+            self.ledger
+                .objections
+                .push(format!("the message at {offset} was acknowledged and is lost; {oldest} to {end}"));
         }
     }
 
@@ -229,7 +238,6 @@ impl World {
             }
         }
     }
-
 
     fn call(&mut self, mut send: Send, now_ns: u64) {
         let flow = self.desk.outlets()[send.flow].spec.name.clone();
@@ -278,14 +286,16 @@ impl World {
                 at += 1;
             }
         }
-        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.reads).into_iter().partition(|(at, _)| *at <= now_ns);
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.reads).into_iter().partition(|(at, _)| *at <= now_ns);
         self.reads = later;
         for (_, wanted) in due {
             let found = wanted.run(&self.disk);
             self.desk.on_read(found, now);
             any = true;
         }
-        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.orders).into_iter().partition(|(at, _)| *at <= now_ns);
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.orders).into_iter().partition(|(at, _)| *at <= now_ns);
         self.orders = later;
         for (_, order) in due {
             self.make(&order, None);
@@ -395,7 +405,10 @@ impl World {
     }
 
     pub fn objections(&self) -> Vec<String> {
-        let targets = self.targets.iter().flat_map(|(name, target)| target.objections.iter().map(move |o| format!("{name}: {o}")));
+        let targets = self
+            .targets
+            .iter()
+            .flat_map(|(name, target)| target.objections.iter().map(move |o| format!("{name}: {o}")));
         self.ledger.objections.iter().cloned().chain(targets).collect()
     }
 }
@@ -420,6 +433,7 @@ pub fn recover(
             let is_unread = match fault {
                 Fault::EndsUnread => stored.kind == EntryKind::Settled,
                 Fault::LettersUnread => stored.kind == EntryKind::Letter,
+                Fault::RunsUnread => stored.kind == EntryKind::Run,
                 _ => false,
             };
             if !is_unread {
