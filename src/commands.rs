@@ -140,13 +140,13 @@ pub fn plant(seed: u64) -> Outcome {
     })
 }
 
-/// The logs under a directory: itself, or the shards of a data directory.
+/// The logs under a directory: itself, or the shards and the journal of a data directory.
 fn logs_under(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
     let unreadable = |error: std::io::Error| wrong(format!("cannot read {}: {error}", dir.display()));
     let mut shards = Vec::new();
     for entry in fs::read_dir(dir).map_err(unreadable)?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with("shard-") && entry.path().is_dir() {
+        if (name.starts_with("shard-") || name == "journal") && entry.path().is_dir() {
             shards.push(entry.path());
         } else if name.ends_with(".seg") {
             return Ok(vec![dir.to_path_buf()]);
@@ -154,7 +154,10 @@ fn logs_under(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
     }
     shards.sort();
     if shards.is_empty() {
-        return Err(wrong(format!("{} holds no log: neither *.seg files nor shard-* directories", dir.display())));
+        return Err(wrong(format!(
+            "{} holds no log: neither *.seg files nor shard-* directories nor a journal",
+            dir.display()
+        )));
     }
     Ok(shards)
 }

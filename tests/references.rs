@@ -36,8 +36,10 @@ fn the_format_tables_are_fresh() {
         holds("docs/format.md", &text);
     }
     holds("docs/format.md", &between("docs/format.md", "frames", &frame::layout::markdown()));
-    let log = between("docs/format.md", "log", &log::layout::markdown());
-    holds("docs/format.md", &log);
+    for (name, generated) in [("log", log::layout::markdown()), ("entries", flows::entry::markdown())] {
+        let text = between("docs/format.md", name, &generated);
+        holds("docs/format.md", &text);
+    }
 }
 
 #[test]

@@ -162,7 +162,12 @@ fn shown(gaps: &[Gap], source: &str) -> Vec<GapInfo> {
 }
 
 /// All aggregates of a tag over any stretch of time, merged over all logs that know it.
-pub async fn aggregates(site: &Arc<Site>, tag: &str, from: TimestampNs, to: TimestampNs) -> Result<Aggregates, QueryError> {
+pub async fn aggregates(
+    site: &Arc<Site>,
+    tag: &str,
+    from: TimestampNs,
+    to: TimestampNs,
+) -> Result<Aggregates, QueryError> {
     let holders = holders(site, tag);
     let query = RollupsQuery { tag: tag.to_owned(), from, to, every_ns: i64::MAX, all: true };
     let mut joined: Option<Rows> = None;

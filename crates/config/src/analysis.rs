@@ -72,8 +72,7 @@ pub struct Rule {
     pub severity: u16,
     /// Event that is published when it becomes active.
     pub event: Option<String>,
-    /// Text of the event: CEL over `rule`, `tag`, `value`, `quality`, `unit`, `time`, `limit` and
-    /// `severity`.
+    /// Text of the event: CEL over `rule`, `tag`, `value`, `unit`, `time`, `limit` and `severity`.
     pub message: Option<String>,
     /// Does it stay active until an operator acknowledges it? Default false.
     pub latch: bool,

@@ -17,7 +17,7 @@ pub struct Record {
     /// Field by which documents belong together, read back by `key=` and keeping order in syncs;
     /// `None`: each document by itself.
     pub key: Option<String>,
-    /// Field with the business time, RFC 3339; `None`: the time of arrival.
+    /// Field with the business time, RFC 3339; `None`: `time` where a document has it, else the time of arrival.
     pub time: Option<String>,
     /// JSON Schema that documents must satisfy.
     pub schema: Option<serde_json::Value>,

@@ -170,7 +170,7 @@ pub enum Ours {
 pub enum Repair {
     /// It is reported.
     Report,
-    /// It is reported, and the key's newest record is sent again.
+    /// It is reported, and the key's records are sent again under the idempotency keys that they had.
     Resend,
 }
 

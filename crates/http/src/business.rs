@@ -243,8 +243,7 @@ pub trait Flows: Send + Sync + 'static {
 
     /// Takes documents in: all or none; one answer for each, in order. [`FlowError::NotFound`]
     /// where the entity is unknown, [`FlowError::Invalid`] with each place that breaks the schema,
-    /// [`FlowError::Conflict`] where the idempotency key stood for other documents,
-    /// [`FlowError::Refused`].
+    /// [`FlowError::Refused`]. A document's own id makes it once in effect.
     fn put_records(&self, records: NewRecords) -> FlowAnswer<Vec<Written>>;
 
     /// Documents. [`FlowError::NotFound`] where the entity is unknown.

@@ -56,8 +56,8 @@ mod system;
 mod tags;
 
 pub use backend::{
-    BUCKETS_NS, Backend, CoreInfo, Cursor, Demo, GapInfo, IngestError, IngestSample, Latest, LogInfo, QueryError, RollupRow,
-    RollupsAnswer, RollupsQuery, Sample, SamplesAnswer, SamplesQuery, SourceInfo, StageInfo, TagMeta, Word,
+    BUCKETS_NS, Backend, CoreInfo, Cursor, Demo, GapInfo, IngestError, IngestSample, Latest, LogInfo, QueryError,
+    RollupRow, RollupsAnswer, RollupsQuery, Sample, SamplesAnswer, SamplesQuery, SourceInfo, StageInfo, TagMeta, Word,
 };
 pub use business::{
     Actor, Alarm, AlarmAction, AlarmLine, AlarmState, AlarmSummary, AlarmsQuery, Attempt, AuditLine, Batch, Breaker,

@@ -81,7 +81,8 @@ pub(crate) async fn demo(
 ) -> Result<Response, Problem> {
     Params::read(&routes::DEMO, query.as_deref())?;
     let held = body::text(&app, &headers, body, REQUEST_BODY_BYTES_MAX, "request-body-bytes").await?;
-    let order = serde_json::from_str(&held.text).map_err(|error| Problem::body(format!("the body is no JSON: {error}")))?;
+    let order =
+        serde_json::from_str(&held.text).map_err(|error| Problem::body(format!("the body is no JSON: {error}")))?;
     drop(held);
     let answer = failure::ask(&app, app.flows.demo(system, order)).await?;
     Ok(encode::json(&answer))

@@ -204,7 +204,11 @@ pub(crate) static ROLLUPS: Route = Route {
         FROM,
         TO,
         optional("every", "Width of a window: a whole number of seconds", "1m"),
-        optional("agg", "Columns, parted by commas: count, min, max, avg, last, first, delta, time_average, percent_good", "avg,min,max"),
+        optional(
+            "agg",
+            "Columns, parted by commas: count, min, max, avg, last, first, delta, time_average, percent_good",
+            "avg,min,max",
+        ),
     ],
     body: None,
     answer: Answer::Rows("Rollups"),

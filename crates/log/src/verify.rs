@@ -8,6 +8,7 @@ use crate::scan::{Piece, Walk, Window};
 use crate::survey::{for_each_batch, shard_of, survey};
 use crate::{Fence, RecoverError, Truncated};
 use env::disk::Storage;
+use frame::View;
 use model::{LogPosition, ShardId, TimestampNs};
 use std::io;
 use std::ops::ControlFlow;
@@ -170,6 +171,10 @@ fn dump_batch(header: &BatchHeader, body: &[u8], out: &mut dyn io::Write) -> io:
                 frame.sample_count(),
                 end.min(header.position_end())
             );
+        }
+        if let (Ok(()), View::Entry(entry)) = (&result, frame.view()) {
+            let body = String::from_utf8_lossy(&entry.body);
+            result = writeln!(out, "      kind {} {} {} {body}", entry.kind, &*entry.stream, &*entry.id);
         }
     });
     result

@@ -2,8 +2,8 @@
 //! beside the journal before the journal speaks of it.
 
 use super::{FlowShard, figures};
-use bytes::Bytes;
 use batch::{Correction, Document, Figure, Head, Row};
+use bytes::Bytes;
 use flows::entry::EntryKind;
 use flows::journal;
 use flows::message::{Message, MessageKind};
@@ -58,6 +58,7 @@ pub async fn make(flow: Rc<FlowShard>, order: Order, by: Option<(String, oneshot
         }
     };
     flow.wanted.notify_one();
+    clean(&flow);
     if let Some(reply) = reply {
         let _ = reply.send(published);
     }
@@ -148,6 +149,26 @@ fn keep(documents: &Path, document: &Document) -> Result<(), String> {
     fs::File::open(documents).and_then(|folder| folder.sync_all()).map_err(failed)
 }
 
+/// Removes documents that no run speaks of any more and that are older than the journal keeps.
+fn clean(flow: &Rc<FlowShard>) {
+    let known: std::collections::HashSet<String> = {
+        let desk = flow.desk.borrow();
+        let books = desk.batches().books();
+        books.iter().flat_map(|book| book.runs()).map(|run| run.sha256.clone()).collect()
+    };
+    let (documents, keep) = (flow.documents.clone(), flow.site.config().server.journal.keep);
+    let job = Box::new(move || {
+        for entry in fs::read_dir(&documents).into_iter().flatten().flatten() {
+            let is_known = entry.file_name().to_str().is_some_and(|name| known.contains(name));
+            let age = entry.metadata().and_then(|about| about.modified()).ok().and_then(|at| at.elapsed().ok());
+            if !is_known && age.is_some_and(|age| age > keep) {
+                let _ = fs::remove_file(entry.path()); // what stays is tried again after the next run
+            }
+        }
+    });
+    let _ = flow.context.helper().run(job);
+}
+
 /// Reads a document back, on the helper thread.
 pub async fn document(flow: &Rc<FlowShard>, sha256: &str) -> Result<Bytes, String> {
     let (reply, answer) = oneshot::channel();
@@ -162,7 +183,10 @@ fn read(path: &Path) -> Result<Bytes, String> {
     let failed = |error: std::io::Error| format!("the batch's document {} cannot be read: {error}", path.display());
     let length = fs::metadata(path).map_err(failed)?.len();
     if length > DOCUMENT_BYTES_MAX {
-        return Err(format!("the batch's document {} has {length} bytes; at most {DOCUMENT_BYTES_MAX} are sent", path.display()));
+        return Err(format!(
+            "the batch's document {} has {length} bytes; at most {DOCUMENT_BYTES_MAX} are sent",
+            path.display()
+        ));
     }
     fs::read(path).map(Bytes::from).map_err(failed)
 }

@@ -20,7 +20,12 @@ pub fn register(source: &str, commander: Commander) {
 }
 
 /// Asks a source's device; answers within the time, or says that it did not.
-pub async fn ask(site: &Site, source: &str, command: DeviceCommand, time: Duration) -> Result<DeviceAnswer, DeviceError> {
+pub async fn ask(
+    site: &Site,
+    source: &str,
+    command: DeviceCommand,
+    time: Duration,
+) -> Result<DeviceAnswer, DeviceError> {
     let (reply, answer) = oneshot::channel();
     let shard = site.shard_of_source(source);
     let sender = site.shards()[shard.0 as usize].sender().ok_or(DeviceError::Closed)?;

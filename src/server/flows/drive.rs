@@ -26,10 +26,14 @@ const ANSWER_BYTES_MAX: usize = 256 << 10;
 pub fn open_disk(context: &ShardContext, directory: &Path, wanted: Rc<Notify>) -> std::io::Result<Box<dyn Disk>> {
     let raised = Arc::new(Notify::new());
     let (notify, notice) = (Arc::clone(&raised), context.notice());
-    let opened = uring::disk::open_disk(context.mode(), directory, Arc::new(move || {
-        notify.notify_one();
-        notice();
-    }))?;
+    let opened = uring::disk::open_disk(
+        context.mode(),
+        directory,
+        Arc::new(move || {
+            notify.notify_one();
+            notice();
+        }),
+    )?;
     context.spawn(Lane::Event, "journal-disk", async move {
         loop {
             raised.notified().await;
@@ -154,7 +158,8 @@ pub fn report(exchange: &Exchange, conflict: connect::Conflict) -> Report {
         Ok(Reply::Answered { status, body, .. }) => {
             let json = (body.len() <= ANSWER_BYTES_MAX).then(|| serde_json::from_slice(body).ok()).flatten();
             let text = || serde_json::Value::from(String::from_utf8_lossy(body).into_owned());
-            let answer = json.unwrap_or_else(|| if body.len() <= ANSWER_BYTES_MAX { text() } else { serde_json::Value::Null });
+            let answer =
+                json.unwrap_or_else(|| if body.len() <= ANSWER_BYTES_MAX { text() } else { serde_json::Value::Null });
             (Some(*status), answer, None)
         }
         Ok(Reply::Acked { .. }) => (None, serde_json::Value::Null, None),

@@ -12,7 +12,12 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// A sentence: the log cannot be read, or too much is asked.
-pub async fn of(site: &Arc<Site>, specs: &[FigureSpec], from: TimestampNs, to: TimestampNs) -> Result<Vec<Figure>, String> {
+pub async fn of(
+    site: &Arc<Site>,
+    specs: &[FigureSpec],
+    from: TimestampNs,
+    to: TimestampNs,
+) -> Result<Vec<Figure>, String> {
     let mut figures = Vec::new();
     for spec in specs {
         for (tag, unit) in tags(site, &Glob::new(&spec.match_)) {
@@ -31,7 +36,13 @@ pub async fn of(site: &Arc<Site>, specs: &[FigureSpec], from: TimestampNs, to: T
                 "delta" => found.delta,
                 _ => found.percent_good,
             };
-            figures.push(Figure { tag, unit, aggregate: spec.aggregate.clone(), value, percent_good: found.percent_good });
+            figures.push(Figure {
+                tag,
+                unit,
+                aggregate: spec.aggregate.clone(),
+                value,
+                percent_good: found.percent_good,
+            });
         }
     }
     Ok(figures)

@@ -101,7 +101,11 @@ impl FlowHandle {
 
     /// Runs a future on the flows' shard, in the request lane, and answers what it answers. Once
     /// posted it runs to its end, whether or not anybody still waits.
-    pub async fn call<T, F>(&self, name: &'static str, on: impl FnOnce(Rc<FlowShard>) -> F + Send + 'static) -> Result<T, FlowError>
+    pub async fn call<T, F>(
+        &self,
+        name: &'static str,
+        on: impl FnOnce(Rc<FlowShard>) -> F + Send + 'static,
+    ) -> Result<T, FlowError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, FlowError>> + 'static,
@@ -149,7 +153,8 @@ pub fn open(data_dir: &Path, config: &Config) -> Result<OpenJournal, String> {
     let recovered = log::recover(&mut storage, JOURNAL, &mut |frame, position| {
         visit_entry(frame, position, &mut |stored| recovery.fold(stored));
     });
-    let recovered = recovered.map_err(|error| format!("the journal in {} cannot be used: {error}", directory.display()))?;
+    let recovered =
+        recovered.map_err(|error| format!("the journal in {} cannot be used: {error}", directory.display()))?;
     if let Some(torn) = &recovered.truncated {
         tracing::warn!("the journal's end was torn by a crash and was cut: {torn}");
     }
@@ -157,7 +162,10 @@ pub fn open(data_dir: &Path, config: &Config) -> Result<OpenJournal, String> {
         tracing::error!("the journal is damaged and was fenced off: {fence}");
     }
     for name in &recovery.strangers {
-        tracing::warn!(flow = name, "the journal knows a flow that is no longer configured; what it had not delivered stays undelivered");
+        tracing::warn!(
+            flow = name,
+            "the journal knows a flow that is no longer configured; what it had not delivered stays undelivered"
+        );
     }
     tracing::info!(entries = recovery.entries, end = recovered.end.0, clean = recovered.clean, "journal recovered");
     Ok(OpenJournal { directory, documents, recovered, recovery })

@@ -213,6 +213,10 @@ impl Flows for SiteFlows {
             let mut deliveries = deliveries_of(&flow, &query)?;
             deliveries.truncate(http::limits::DELIVERIES_SHOWN_MAX);
             let desk = flow.desk.borrow();
+            let mut definition = definition;
+            if let Some(found) = desk.flow(&name).and_then(|at| desk.outlets()[at].compared.as_ref()) {
+                definition["compared"] = serde_json::json!(found);
+            }
             let stats = desk.flow(&name).map(|at| shapes::latency(&desk.outlets()[at].stats));
             let latency = stats.or_else(|| flow.requests.latency(&name)).unwrap_or_default();
             Ok(FlowDetail { flow: row, definition, latency, deliveries })
@@ -276,8 +280,7 @@ impl Flows for SiteFlows {
                     && filter.reason.as_ref().is_none_or(|reason| letter.reason == *reason)
                     && filter.key.as_ref().is_none_or(|key| letter.key == *key)
             };
-            let done =
-                flow.desk.borrow_mut().replay_all(&takes, &actor.by, actor.comment.as_deref(), FlowShard::now());
+            let done = flow.desk.borrow_mut().replay_all(&takes, &actor.by, actor.comment.as_deref(), FlowShard::now());
             let (count, offset) = done.map_err(|error| action_error(error, Noun::DeadLetter, "replay"))?;
             flow.durable(offset).await?;
             Ok(count)
@@ -332,11 +335,17 @@ impl Flows for SiteFlows {
                     let desk = flow.desk.borrow();
                     unknown(Noun::Batch, &run.name, desk.batches().books().iter().map(|b| b.spec.spec.name.as_str()))
                 }
-                RunError::Busy => FlowError::Conflict { detail: format!("a run of {} is being made; wait for it", run.name) },
+                RunError::Busy => {
+                    FlowError::Conflict { detail: format!("a run of {} is being made; wait for it", run.name) }
+                }
                 RunError::Period(detail) => FlowError::Invalid { detail, errors: Vec::new() },
             })?;
             let (reply, answer) = oneshot::channel();
-            flow.context.spawn(shard::Lane::Batch, "batch", compose::make(Rc::clone(&flow), order, Some((run.actor.by, reply))));
+            flow.context.spawn(
+                shard::Lane::Batch,
+                "batch",
+                compose::make(Rc::clone(&flow), order, Some((run.actor.by, reply))),
+            );
             let made = answer.await.map_err(|_| FlowError::Closed)?.map_err(FlowError::Failed)?;
             let end = flow.desk.borrow().journal().end();
             flow.durable(end).await?;
@@ -408,7 +417,8 @@ impl Flows for SiteFlows {
             let done = flow.desk.borrow_mut().publish(events, now).map_err(|error| publish_error(error, "events"))?;
             let highest = done.iter().map(|one| one.offset).max().unwrap_or_default();
             flow.durable(highest).await?;
-            let answer = |one: flows::desk::Published| Published { id: one.id, offset: one.offset.0, duplicate: one.duplicate };
+            let answer =
+                |one: flows::desk::Published| Published { id: one.id, offset: one.offset.0, duplicate: one.duplicate };
             Ok(done.into_iter().map(answer).collect())
         })
     }
@@ -591,7 +601,8 @@ async fn lines<T: Send + 'static>(
     read(flow, spans, move |storage, spans| {
         let mut lines = std::collections::VecDeque::new();
         journal::read(storage, spans, &mut |stored| {
-            if from <= stored.time() && stored.time() < to
+            if from <= stored.time()
+                && stored.time() < to
                 && let Some(line) = of(&stored)
             {
                 if lines.len() == limit {
@@ -630,7 +641,8 @@ async fn records(flow: Rc<FlowShard>, query: RecordsQuery) -> Result<Page<Record
             if stored.kind != EntryKind::Message || stored.stream() != stream || stored.offset.0 <= after {
                 return ControlFlow::Continue(());
             }
-            let in_time = query.from.is_none_or(|from| stored.time() >= from) && query.to.is_none_or(|to| stored.time() < to);
+            let in_time =
+                query.from.is_none_or(|from| stored.time() >= from) && query.to.is_none_or(|to| stored.time() < to);
             let Some(record) = in_time.then(|| Message::read(&stored)).flatten().map(|m| shapes::record(&m)) else {
                 return ControlFlow::Continue(());
             };

@@ -41,7 +41,13 @@ async fn every(flow: Rc<FlowShard>, at: usize, spec: FlowSpec, told: Reconcile) 
             found.error = Some(error);
         }
         if found.differ > 0 || found.error.is_some() {
-            tracing::warn!(flow = spec.name, differ = found.differ, resent = found.resent, error = found.error.as_deref().unwrap_or(""), "both sides were compared");
+            tracing::warn!(
+                flow = spec.name,
+                differ = found.differ,
+                resent = found.resent,
+                error = found.error.as_deref().unwrap_or(""),
+                "both sides were compared"
+            );
         }
         let entry = Draft::new(EntryKind::Reconciliation, FlowShard::now(), 0, format!("flow/{}", spec.name), &found);
         flow.desk.borrow_mut().note_comparison(at, found, entry, FlowShard::now());
@@ -49,7 +55,13 @@ async fn every(flow: Rc<FlowShard>, at: usize, spec: FlowSpec, told: Reconcile) 
     }
 }
 
-async fn compare(flow: &Rc<FlowShard>, at: usize, spec: &FlowSpec, told: &Reconcile, found: &mut Comparison) -> Result<(), String> {
+async fn compare(
+    flow: &Rc<FlowShard>,
+    at: usize,
+    spec: &FlowSpec,
+    told: &Reconcile,
+    found: &mut Comparison,
+) -> Result<(), String> {
     let sides = ours(flow, at, spec, told).await?;
     let now = FlowShard::now();
     for (key, side) in sides {
@@ -77,7 +89,12 @@ async fn compare(flow: &Rc<FlowShard>, at: usize, spec: &FlowSpec, told: &Reconc
     Ok(())
 }
 
-async fn ours(flow: &Rc<FlowShard>, at: usize, spec: &FlowSpec, told: &Reconcile) -> Result<BTreeMap<String, OurSide>, String> {
+async fn ours(
+    flow: &Rc<FlowShard>,
+    at: usize,
+    spec: &FlowSpec,
+    told: &Reconcile,
+) -> Result<BTreeMap<String, OurSide>, String> {
     let Wanted::Stream(stream) = &spec.wanted else { return Ok(BTreeMap::new()) };
     let entity = stream.trim_start_matches("record/").to_owned();
     let (spans, definition) = {
@@ -88,7 +105,10 @@ async fn ours(flow: &Rc<FlowShard>, at: usize, spec: &FlowSpec, told: &Reconcile
     on_helper(flow, move || reconcile::gather(&*storage, &spans, &entity, &definition, &told)).await?
 }
 
-async fn on_helper<T: Send + 'static>(flow: &FlowShard, work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+async fn on_helper<T: Send + 'static>(
+    flow: &FlowShard,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
     let (reply, answer) = oneshot::channel();
     let job = Box::new(move || drop(reply.send(work())));
     flow.context.helper().run(job).map_err(|_| "the helper thread has too much to do".to_owned())?;
@@ -127,7 +147,11 @@ async fn resend(flow: &Rc<FlowShard>, at: usize, side: &OurSide) -> Result<u64, 
             if offsets.binary_search(&stored.offset).is_ok() {
                 messages.extend(Message::read(&stored));
             }
-            if offsets.last().is_some_and(|last| stored.offset >= *last) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if offsets.last().is_some_and(|last| stored.offset >= *last) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         })
         .map(|_| messages)
     })

@@ -17,7 +17,9 @@ pub fn read(secret: &Secret) -> Result<SecretText, String> {
         Secret::Env { name, default } => match (std::env::var(name), default) {
             (Ok(text), _) => Ok(SecretText::new(text)),
             (Err(_), Some(default)) => Ok(SecretText::new(default.clone())),
-            (Err(_), None) => Err(format!("the environment variable {name} is not set; it holds a secret of the configuration")),
+            (Err(_), None) => {
+                Err(format!("the environment variable {name} is not set; it holds a secret of the configuration"))
+            }
         },
         Secret::File(path) => {
             let failed = |error: std::io::Error| format!("the secret in {} cannot be read: {error}", path.display());
@@ -26,7 +28,11 @@ pub fn read(secret: &Secret) -> Result<SecretText, String> {
                 tracing::warn!(file = %path.display(), "others than its owner may read this secret; chmod 600 it");
             }
             if about.len() > SECRET_BYTES_MAX {
-                return Err(format!("the secret in {} has {} bytes; at most {SECRET_BYTES_MAX} are read", path.display(), about.len()));
+                return Err(format!(
+                    "the secret in {} has {} bytes; at most {SECRET_BYTES_MAX} are read",
+                    path.display(),
+                    about.len()
+                ));
             }
             let text = fs::read_to_string(path).map_err(failed)?;
             Ok(SecretText::new(text.trim_end_matches(['\n', '\r'])))

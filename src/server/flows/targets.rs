@@ -3,8 +3,8 @@
 use super::secrets;
 use config::{Conflict, HttpAuth, Target as Told, TargetKind};
 use connect::{
-    Auth, Blocking, FolderSettings, FolderTarget, HttpSettings, HttpTarget, Identity, MqttSettings, MqttTarget, NatsAuth,
-    NatsSettings, NatsTarget, OAuth2, SecretText, StoreSettings, StoreTarget, Target, Tls,
+    Auth, Blocking, FolderSettings, FolderTarget, HttpSettings, HttpTarget, Identity, MqttSettings, MqttTarget,
+    NatsAuth, NatsSettings, NatsTarget, OAuth2, SecretText, StoreSettings, StoreTarget, Target, Tls,
 };
 use flows::spec::Rendered;
 use shard::ShardContext;
@@ -131,9 +131,7 @@ pub fn http(told: &config::HttpTarget, concurrency: u32) -> Result<HttpSettings,
     settings.auth = match &told.auth {
         HttpAuth::None => Auth::None,
         HttpAuth::Bearer(token) => Auth::Bearer(secrets::read(token)?),
-        HttpAuth::Basic { user, password } => {
-            Auth::Basic { user: user.clone(), password: secrets::read(password)? }
-        }
+        HttpAuth::Basic { user, password } => Auth::Basic { user: user.clone(), password: secrets::read(password)? },
         HttpAuth::OAuth2(oauth) => Auth::OAuth2(OAuth2 {
             token_url: oauth.token_url.clone(),
             client_id: oauth.client_id.clone(),

@@ -88,10 +88,12 @@ fn begun(message: Message, stored: &Stored<'_>) -> Found {
 fn note(found: &mut Found, stored: &Stored<'_>) {
     let flow = stored.stream().split_once('/').map_or("", |(_, name)| name).to_owned();
     let body = stored.json();
-    let text = |pointer: &str| body.pointer(pointer).map(|value| match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    });
+    let text = |pointer: &str| {
+        body.pointer(pointer).map(|value| match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        })
+    };
     let (what, detail) = match stored.kind {
         EntryKind::Settled => {
             if let Ok(row) = serde_json::from_value(body.get("row").cloned().unwrap_or(Value::Null)) {
@@ -104,9 +106,10 @@ fn note(found: &mut Found, stored: &Stored<'_>) {
             let number = text("/line/number").unwrap_or_default();
             ("attempt failed".to_owned(), format!("{flow}: attempt {number}: {}", error.unwrap_or_default()))
         }
-        EntryKind::Letter => {
-            (format!("dead letter {}", text("/state").unwrap_or_default()), format!("{flow}: {}", text("/reason").unwrap_or_default()))
-        }
+        EntryKind::Letter => (
+            format!("dead letter {}", text("/state").unwrap_or_default()),
+            format!("{flow}: {}", text("/reason").unwrap_or_default()),
+        ),
         EntryKind::Replay => ("replay ordered".to_owned(), flow),
         EntryKind::Run => ("run noted".to_owned(), text("/id").unwrap_or_default()),
         _ => return,

@@ -98,7 +98,8 @@ impl Watcher {
         let upto = count.min(self.known + SEEN_PER_POLL);
         for number in self.known..upto {
             let id = TagId(number as u32);
-            let info = self.pass.borrow().state().definitions.tag(id).map(|tag| (tag.path.to_string(), tag.unit.clone()));
+            let info =
+                self.pass.borrow().state().definitions.tag(id).map(|tag| (tag.path.to_string(), tag.unit.clone()));
             if let Some((path, unit)) = info {
                 self.meet_one(id, path.into(), unit);
             }
@@ -149,7 +150,8 @@ impl Watcher {
             self.on_sample(sample.tag, sample.kind, sample.bits, sample.quality, sample.received);
             seen += 1;
         }
-        let missed: BTreeSet<u32> = if seen == 0 { self.pass.borrow_mut().watch().take_missed() } else { BTreeSet::new() };
+        let missed: BTreeSet<u32> =
+            if seen == 0 { self.pass.borrow_mut().watch().take_missed() } else { BTreeSet::new() };
         missed.into_iter().for_each(|tag| self.look_at_latest(TagId(tag)));
         seen
     }
@@ -192,7 +194,9 @@ impl Watcher {
         let now = SystemClock.wall();
         let mut done = 0;
         while done < SEEN_PER_POLL {
-            let Some(Reverse((_, tag, at))) = self.due.peek().copied().filter(|Reverse((due, ..))| *due <= now) else { break };
+            let Some(Reverse((_, tag, at))) = self.due.peek().copied().filter(|Reverse((due, ..))| *due <= now) else {
+                break;
+            };
             self.due.pop();
             done += 1;
             let heard = self.pass.borrow().state().latest(TagId(tag)).map(|latest| TimestampNs(latest.seen_ns));
@@ -233,7 +237,9 @@ impl Watcher {
                 match told {
                     Told::Edge { rule, tag, unit, input } => desk.on_edge(&rule.name, &tag, &unit, &input, now),
                     // a journal that takes nothing now gets the tag's next value
-                    Told::Change { tag, value, quality, time } => drop(desk.tag_changed(&tag, &value, quality, time, now)),
+                    Told::Change { tag, value, quality, time } => {
+                        drop(desk.tag_changed(&tag, &value, quality, time, now))
+                    }
                 }
             }
             drop(desk);
@@ -249,7 +255,8 @@ impl Watcher {
     /// Waits for a sample, a timer, or the next look at new tags.
     async fn wait(&mut self) {
         let now = SystemClock.wall();
-        let due = self.due.peek().map(|Reverse((due, ..))| Duration::from_nanos(u64::try_from(due.0 - now.0).unwrap_or(0)));
+        let due =
+            self.due.peek().map(|Reverse((due, ..))| Duration::from_nanos(u64::try_from(due.0 - now.0).unwrap_or(0)));
         let sleep = due.unwrap_or(LOOK).min(LOOK);
         let pass = Rc::clone(&self.pass);
         let sample = std::future::poll_fn(move |cx| {

@@ -61,7 +61,7 @@ pub(super) static RULE: Section = Section {
 /// What a rule's condition may name.
 const SAMPLE: &[&str] = &["value", "quality", "tag", "time"];
 /// What a rule's text may name.
-const MESSAGE: &[&str] = &["rule", "tag", "value", "quality", "unit", "time", "limit", "severity"];
+const MESSAGE: &[&str] = &["rule", "tag", "value", "unit", "time", "limit", "severity"];
 
 const CONDITIONS: &[Variant] = &[
     Variant {

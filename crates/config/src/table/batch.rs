@@ -20,7 +20,8 @@ pub(super) static RECORD: Section = Section {
         Key::new("name", NAME, "Unique name among records."),
         Key::new("id", FIELD, "Field whose value identifies a document; what comes twice counts once."),
         Key::new("key", FIELD, "Field by which documents belong together.").optional("each document by itself"),
-        Key::new("time", FIELD, "Field with the business time, in RFC 3339.").optional("the time of arrival"),
+        Key::new("time", FIELD, "Field with the business time, in RFC 3339.")
+            .optional("`time` where a document has it, else the time of arrival"),
         Key::new("schema", Kind::Json, "JSON Schema that documents must satisfy.")
             .optional("any JSON object with the id"),
     ],

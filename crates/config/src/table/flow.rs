@@ -168,7 +168,7 @@ static RECONCILE: Section = Section {
         Key::new(
             "repair",
             Kind::Choice(&["report", "resend"]),
-            "What happens with a difference: it is reported, or the key's newest record is sent again, too.",
+            "What happens with a difference: it is reported, or the key's records are sent again, too, under the idempotency keys that they had.",
         )
         .text("report"),
         Key::new("settle", up_to(DAY), "Keys with something under way, or younger than this, wait for the next time.")

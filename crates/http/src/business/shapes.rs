@@ -70,7 +70,7 @@ pub struct Flow {
     pub delivered: u64,
     /// Attempts that failed so far.
     pub attempts_failed: u64,
-    /// Given up so far.
+    /// Dead letters that nobody has seen to.
     pub dead: u64,
     /// Expired so far.
     pub expired: u64,

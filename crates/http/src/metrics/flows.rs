@@ -71,7 +71,7 @@ type Family = (&'static str, &'static str, &'static str, fn(&FlowMeasure) -> u64
 const FAMILIES: [Family; 9] = [
     ("millstream_flow_delivered_total", "counter", "Deliveries that the target took.", |one| one.flow.delivered),
     ("millstream_flow_attempts_failed_total", "counter", "Tries that failed.", |one| one.flow.attempts_failed),
-    ("millstream_flow_dead_total", "counter", "Deliveries given up.", |one| one.flow.dead),
+    ("millstream_flow_dead_letters_open", "gauge", "Dead letters that nobody has seen to.", |one| one.flow.dead),
     ("millstream_flow_expired_total", "counter", "Deliveries that expired.", |one| one.flow.expired),
     ("millstream_flow_superseded_total", "counter", "Deliveries that a newer one replaced.", |one| one.flow.superseded),
     ("millstream_flow_backlog", "gauge", "Deliveries that are not settled.", |one| one.flow.backlog),

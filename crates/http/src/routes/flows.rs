@@ -140,7 +140,7 @@ pub(crate) static TRACE: Route = Route {
     method: "get",
     path: "/v1/trace/{*id}",
     summary: "One message from its arrival to every delivery",
-    parameters: &[in_path("id", "The message's id; may hold slashes", "goods-receipt/GR-1/1")],
+    parameters: &[in_path("id", "The message's id; may hold slashes", "goods-receipt/GR-1#1")],
     body: None,
     answer: Answer::Json("Trace"),
     handler: || get(deliveries::trace),

@@ -26,7 +26,7 @@ const REVERT_AGAIN_NS: i64 = 10_000_000_000;
 /// What a route does to a device.
 pub(super) enum Device {
     /// Writes.
-    Write { source: String, tag: String, envelope: Box<Envelope>, revert_default_ns: Option<u64> },
+    Write { source: String, tag: String, envelope: Box<Envelope>, revert: Option<Back> },
     /// Reads.
     Read { source: String, tags: Vec<String>, paths: Vec<String>, max_age_ns: Option<u64> },
     /// Calls a method.
@@ -55,12 +55,13 @@ impl Device {
                     live_max_age_ns: LIVE_MAX_AGE_NS,
                     read_back_ns: write.read_back.map(ns),
                     tolerance: write.tolerance,
-                    revert_ns: write.revert.as_ref().map(|revert| ns(revert.max)),
+                    // a value goes back only where the caller or the route's default asks for it
+                    revert_ns: None,
                 };
                 envelope.check().map_err(|error| error.to_string())?;
-                let revert_default_ns = write.revert.as_ref().and_then(|revert| revert.default).map(ns);
-                let (source, tag) = (write.source.clone(), write.tag.clone());
-                Ok(Device::Write { source, tag, envelope: Box::new(envelope), revert_default_ns })
+                let back = |told: &config::Revert| Back { max_ns: ns(told.max), default_ns: told.default.map(ns) };
+                let (source, tag, revert) = (write.source.clone(), write.tag.clone(), write.revert.as_ref().map(back));
+                Ok(Device::Write { source, tag, envelope: Box::new(envelope), revert })
             }
             RequestAction::Read(read) => Ok(Device::Read {
                 source: read.source.clone(),
@@ -95,12 +96,17 @@ impl Device {
     }
 }
 
-pub(super) async fn call(flow: &Rc<FlowShard>, route: &Route, call: &RequestCall, ticket: &Ticket, id: &str) -> Result<Good, Failed> {
+pub(super) async fn call(
+    flow: &Rc<FlowShard>,
+    route: &Route,
+    call: &RequestCall,
+    ticket: &Ticket,
+    id: &str,
+) -> Result<Good, Failed> {
     let Some(device) = &route.device else { return Err(Failed::mapping("this request has no device")) };
     let answer = match device {
-        Device::Write { source, tag, envelope, revert_default_ns } => {
-            let mut wanted = wanted(&call.body)?;
-            wanted.revert_after_ns = wanted.revert_after_ns.or(*revert_default_ns);
+        Device::Write { source, tag, envelope, revert } => {
+            let wanted = wanted(&call.body, revert.as_ref()).map_err(Failed::mapping)?;
             let write = Write { source, tag, envelope, who: &call.actor.by, request: &route.told.name, id };
             write.make(flow, route, wanted, ticket).await?
         }
@@ -127,21 +133,47 @@ fn device_failed(route: &Route, ticket: &Ticket, began: TimestampNs, error: &Dev
         DeviceError::NotConnected { .. } | DeviceError::Closed => {
             Failed::new(Failure::UpstreamUnreachable { system, what }, GateOutcome::Unreachable)
         }
-        DeviceError::Busy => Failed::new(Failure::Busy { limit: model::device::COMMANDS_WAITING_MAX as u32 }, GateOutcome::NotSent),
+        DeviceError::InDoubt { .. } => Failed::new(Failure::DeviceError { system, what }, GateOutcome::Failed),
+        DeviceError::Busy => {
+            Failed::new(Failure::Busy { limit: model::device::COMMANDS_WAITING_MAX as u32 }, GateOutcome::NotSent)
+        }
         _ => Failed::new(Failure::DeviceError { system, what }, GateOutcome::Refused),
     }
 }
 
+/// How values of a route go back by themselves.
+pub(super) struct Back {
+    max_ns: u64,
+    default_ns: Option<u64>,
+}
+
+impl Device {
+    /// What is wrong with a caller's body, before anything is done.
+    pub(super) fn refuses(&self, body: &Json) -> Option<String> {
+        match self {
+            Device::Write { revert, .. } => wanted(body, revert.as_ref()).err(),
+            _ => None,
+        }
+    }
+}
+
 /// `{"value": …, "expected"?: …, "revert_after_s"?: …}`, or the value alone.
-fn wanted(body: &Json) -> Result<Wanted, Failed> {
+fn wanted(body: &Json, back: Option<&Back>) -> Result<Wanted, String> {
     let object = body.as_object();
     let value = object.map_or(Some(body), |object| object.get("value"));
-    let value = value.and_then(from_json).ok_or_else(|| {
-        Failed::mapping("a write needs {\"value\": …}: a number, true or false, or a text; beside it \"expected\" and \"revert_after_s\" are understood")
-    })?;
+    let value = value.and_then(from_json).ok_or(
+        "a write needs {\"value\": …}: a number, true or false, or a text; beside it \"expected\" and \"revert_after_s\" are understood",
+    )?;
     let expected = object.and_then(|object| object.get("expected")).and_then(from_json);
     let seconds = object.and_then(|object| object.get("revert_after_s")).and_then(Json::as_f64);
-    let revert_after_ns = seconds.filter(|seconds| *seconds > 0.0).map(|seconds| (seconds * 1e9) as u64);
+    let asked = seconds.filter(|seconds| *seconds > 0.0).map(|seconds| (seconds * 1e9) as u64);
+    let revert_after_ns = match (asked, back) {
+        (Some(_), None) => {
+            return Err("this request writes for good; leave revert_after_s out, or configure `revert`".to_owned());
+        }
+        (asked, Some(back)) => asked.or(back.default_ns).map(|after| after.min(back.max_ns)),
+        (None, None) => None,
+    };
     Ok(Wanted { value, expected, revert_after_ns })
 }
 
@@ -151,7 +183,8 @@ fn live(flow: &FlowShard, path: &str) -> Option<Live> {
     let latest = backend.latest_of(&[path.to_owned()]).into_iter().next()??;
     // a server that sends changes only confirms a steady value with any other sign of life
     let sources = backend.sources();
-    let alive = sources.iter().find(|one| one.name == latest.tag.source && one.kind == "opcua" && one.state == "running");
+    let alive =
+        sources.iter().find(|one| one.name == latest.tag.source && one.kind == "opcua" && one.state == "running");
     let seen = alive.and_then(|source| source.last_data).map_or(latest.seen, |last| last.max(latest.seen));
     let age_ns = u64::try_from(FlowShard::now().0 - seen.0).unwrap_or(0);
     Some(Live { value: latest.value, quality: latest.quality, age_ns })
@@ -265,7 +298,14 @@ impl Write<'_> {
                 Ok(DeviceAnswer::Values(values)) => values.into_iter().next().and_then(|(_, value, _)| value),
                 Ok(_) => None,
                 Err(error) => {
-                    self.note(flow, &self.line(&format!("unknown: read back failed: {error}"), plan.before.as_ref(), &to_json(&plan.write)));
+                    self.note(
+                        flow,
+                        &self.line(
+                            &format!("unknown: read back failed: {error}"),
+                            plan.before.as_ref(),
+                            &to_json(&plan.write),
+                        ),
+                    );
                     return Err(device_failed(route, ticket, began, &error));
                 }
             };
@@ -303,7 +343,12 @@ async fn read(
         let fresh = held.filter(|all| all.iter().all(|live| live.age_ns <= max_age_ns && live.quality.is_good()));
         if let Some(fresh) = fresh {
             let value = |live: &Live| json!({ "value": live.value.as_ref().map(to_json), "quality": "Good", "age_ms": live.age_ns / 1_000_000 });
-            return Ok(tags.iter().zip(&fresh).map(|(tag, live)| (tag.clone(), value(live))).collect::<serde_json::Map<_, _>>().into());
+            return Ok(tags
+                .iter()
+                .zip(&fresh)
+                .map(|(tag, live)| (tag.clone(), value(live)))
+                .collect::<serde_json::Map<_, _>>()
+                .into());
         }
     }
     let began = FlowShard::now();
@@ -387,7 +432,9 @@ pub async fn revert(flow: Rc<FlowShard>) {
 async fn go_back(flow: &Rc<FlowShard>, revert: &Revert) {
     let settle = |postpone: bool| {
         let at = FlowShard::now().plus_ns(REVERT_AGAIN_NS);
-        let change = |reverts: &mut request::Reverts| if postpone { reverts.postpone(revert, at) } else { reverts.settle(revert) };
+        let change = |reverts: &mut request::Reverts| {
+            if postpone { reverts.postpone(revert, at) } else { reverts.settle(revert) }
+        };
         let _ = flow.desk.borrow_mut().change_reverts(change, None, FlowShard::now());
     };
     let route = flow.requests.route(&revert.request);
@@ -408,9 +455,16 @@ async fn go_back(flow: &Rc<FlowShard>, revert: &Revert) {
 
 impl Write<'_> {
     /// The write that takes a value back; it schedules nothing and cancels nothing.
-    async fn make_back(&self, flow: &Rc<FlowShard>, route: &Route, revert: &Revert, ticket: &Ticket) -> Result<(), Failed> {
+    async fn make_back(
+        &self,
+        flow: &Rc<FlowShard>,
+        route: &Route,
+        revert: &Revert,
+        ticket: &Ticket,
+    ) -> Result<(), Failed> {
         let now = FlowShard::now();
-        let judged = self.envelope.judge(&revert.wanted(), &|path| live(flow, path), &mut route.writes.borrow_mut(), now);
+        let judged =
+            self.envelope.judge(&revert.wanted(), &|path| live(flow, path), &mut route.writes.borrow_mut(), now);
         let plan = judged.map_err(|refusal| {
             self.note(flow, &self.line(&format!("refused: {refusal}"), Some(&revert.written), &to_json(&revert.old)));
             Failed::new(Failure::RefusedByEnvelope { tag: self.envelope.tag.clone(), refusal }, GateOutcome::NotSent)

@@ -145,7 +145,13 @@ impl Requests {
     }
 
     /// Refuses a request's calls for a while, or takes them again.
-    pub fn set_paused(&self, flow: &FlowShard, name: &str, pause: Option<Pause>, by: &str) -> Result<delivery::Offset, ActionError> {
+    pub fn set_paused(
+        &self,
+        flow: &FlowShard,
+        name: &str,
+        pause: Option<Pause>,
+        by: &str,
+    ) -> Result<delivery::Offset, ActionError> {
         let route = self.route(name).ok_or(ActionError::Unknown)?;
         let line = AuditLine {
             time_ns: FlowShard::now().0,
@@ -223,7 +229,9 @@ impl Route {
         let (state, reason) = match (&*paused, gate.breaker()) {
             (Some(pause), _) => (FlowState::Paused, format!("paused by {}; calls are refused", pause.by)),
             (None, BreakerState::Closed) => (FlowState::Running, String::new()),
-            (None, BreakerState::Open { .. }) => (FlowState::Degraded, format!("calls are refused for a while. Last: {last}")),
+            (None, BreakerState::Open { .. }) => {
+                (FlowState::Degraded, format!("calls are refused for a while. Last: {last}"))
+            }
             (None, BreakerState::HalfOpen) => (FlowState::Degraded, format!("the system is being tried. Last: {last}")),
         };
         let mut since = self.since.borrow_mut();
@@ -276,13 +284,17 @@ pub async fn answer(flow: Rc<FlowShard>, call: RequestCall) -> Result<Reply, Flo
         nearest: model::device::nearest(&call.name, flow.requests.names()).map(str::to_owned),
     })?;
     if let Some(pause) = &*route.paused.borrow() {
-        let detail = format!("the request {} is paused by {}; it takes calls again when it is resumed", call.name, pause.by);
+        let detail =
+            format!("the request {} is paused by {}; it takes calls again when it is resumed", call.name, pause.by);
         return Err(FlowError::Conflict { detail });
     }
     let wrong = route.schema.as_ref().map(|schema| schema.wrong(&call.body)).unwrap_or_default();
     if !wrong.is_empty() {
         let errors = wrong.into_iter().map(|one| WrongPlace { item: None, path: one.path, text: one.text }).collect();
         return Err(FlowError::Invalid { detail: "the request's body is not as its schema asks".to_owned(), errors });
+    }
+    if let Some(detail) = route.device.as_ref().and_then(|device| device.refuses(&call.body)) {
+        return Err(FlowError::Invalid { detail, errors: Vec::new() });
     }
     let number = flow.requests.number.get() + 1;
     flow.requests.number.set(number);
@@ -315,7 +327,8 @@ pub async fn answer(flow: Rc<FlowShard>, call: RequestCall) -> Result<Reply, Flo
             route.gate.borrow_mut().leave(ticket, outcome, now);
             route.stats.borrow_mut().on_failure(failure.to_string(), now);
             // a stored answer stands in only where the system failed, not where the call was wrong
-            let system_failed = !matches!(outcome, GateOutcome::Refused | GateOutcome::NotSent | GateOutcome::Abandoned);
+            let system_failed =
+                !matches!(outcome, GateOutcome::Refused | GateOutcome::NotSent | GateOutcome::Abandoned);
             if let Some(good) = system_failed.then(|| stale(&route, &call, now)).flatten() {
                 return Ok(reply(&flow, &id, began, &call, good));
             }

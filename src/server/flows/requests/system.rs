@@ -1,9 +1,9 @@
 //! Asking a business system.
 
 use super::{Failed, Good, Route};
+use crate::server::flows::FlowShard;
 use crate::server::flows::drive;
 use crate::server::flows::targets::FlowTarget;
-use crate::server::flows::FlowShard;
 use bytes::Bytes;
 use connect::{Call, CallError, Reply};
 use http::RequestCall;
@@ -21,7 +21,8 @@ struct Asked {
 }
 
 fn asked(route: &Route, template: &expr::Template, call: &RequestCall) -> Result<Asked, Failed> {
-    let config::RequestAction::To(config::Target { kind: config::TargetKind::Http(http), .. }) = &route.told.action else {
+    let config::RequestAction::To(config::Target { kind: config::TargetKind::Http(http), .. }) = &route.told.action
+    else {
         return Err(Failed::mapping("this request asks no system"));
     };
     let url = template.fill(&call.body).map_err(Failed::mapping)?;
@@ -78,12 +79,12 @@ pub(super) async fn call(
                     408 | 425 | 429 | 500.. => GateOutcome::Failed,
                     _ => GateOutcome::Refused,
                 };
-                let failure = Failure::UpstreamError { system, status, excerpt: exchange.excerpt.clone(), retry_after_ns };
+                let failure =
+                    Failure::UpstreamError { system, status, excerpt: exchange.excerpt.clone(), retry_after_ns };
                 return Err(Failed::new(failure, outcome));
             }
-            let bad = |what: String| {
-                Failed::new(Failure::BadAnswer { system: system.clone(), what }, GateOutcome::BadAnswer)
-            };
+            let bad =
+                |what: String| Failed::new(Failure::BadAnswer { system: system.clone(), what }, GateOutcome::BadAnswer);
             if !complete {
                 return Err(bad("it is longer than may be read, or did not end".to_owned()));
             }
