@@ -146,6 +146,8 @@ impl Ledger {
                 let at = body["offset"].as_u64().expect("where it begins");
                 let begun = self.begun.entry(flow.clone()).or_insert((at, 0));
                 *begun = (at, begun.1 + 1);
+                // begun anew: what it had not done when it was taken away is nobody's
+                self.replays.retain(|(of, ..)| *of != flow);
                 self.ends.retain(|(of, offset, _), _| *of != flow || *offset <= at);
             }
             Some("pause") => drop(self.paused.insert(flow, true)),
