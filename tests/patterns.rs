@@ -249,7 +249,8 @@ fn a_shift_becomes_one_batch_and_its_late_entry_a_correction() {
     let documents = wait_long("the shift's batch", || Some(erp.bodies("/batches")).filter(|all| !all.is_empty()));
     let found = lines(&documents[0]);
     let mut rows: Vec<&str> = found["row"].iter().map(|row| row["id"].as_str()).collect();
-    (rows.sort_unstable(), ids.sort_unstable());
+    rows.sort_unstable();
+    ids.sort_unstable();
     assert_eq!(rows, ids, "{}", documents[0]);
     let total = |record: &str| found["total"].iter().find(|line| line["record"] == record).expect("a total");
     assert_eq!((total("")["count"].as_str(), total("labour")["count"].as_str()), ("6", "3"));
