@@ -305,7 +305,8 @@ pub async fn answer(flow: Rc<FlowShard>, call: RequestCall) -> Result<Reply, Flo
         Ok(ticket) => ticket,
         Err(refusal) => {
             let failure = refusal.failure(began);
-            route.stats.borrow_mut().on_failure(failure.to_string(), began);
+            // what the system itself said last stays to be seen
+            route.stats.borrow_mut().attempts_failed += 1;
             if let Some(good) = stale(&route, &call, began) {
                 return Ok(reply(&flow, &id, began, &call, good));
             }
