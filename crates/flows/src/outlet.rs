@@ -222,6 +222,8 @@ impl Outlet {
     pub(crate) fn restore(&mut self, consumer: Consumer) {
         self.scanned = consumer.low();
         self.noted = self.scanned;
+        self.history.clear();
+        self.past.clear();
         self.consumer = consumer;
     }
 

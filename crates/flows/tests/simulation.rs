@@ -475,6 +475,10 @@ impl Run {
             extra.begins += 1;
             extra.waived = extra.waived.max(oldest);
         }
+        let extra = self.world.desk.outlets().iter().find(|outlet| outlet.spec.name == "extra");
+        if !was_there && extra.is_some_and(|extra| extra.paused().is_none()) {
+            self.world.ledger.paused.remove("extra"); // it may be begun anew
+        }
         judge::recovered(&self.world, &mut self.objections);
         // whoever watches the tags says how they are
         for (tag, is_hot) in self.hot.clone() {

@@ -1,11 +1,11 @@
 //! Reading the journal back.
 //!
 //! A snapshot speaks of the journal as it was when its segment was begun; whoever reads on from there
-//! folds entries that it may speak of already, which changes nothing (J1). So only the snapshot before
-//! the first entry is read: behind it, the entries say everything. Later ones may even speak of entries that a crash
+//! folds entries that it may speak of already, which changes nothing (J1). It is read only where the
+//! entries before it are missing: else they say everything, and it may even speak of some that a crash
 //! took. What was away for some time (a flow, the alarms of a rule) stands in no snapshot of that
-//! time; when it is back, entries say how it is, so that it is found again when the older segments
-//! are gone.
+//! time; when it is back, entries say how it is, so that it is found again when the older segments are
+//! gone.
 
 use super::gate::Gate;
 use super::snapshot::{KeptDefinition, KeptFlow, KeptLines, OwedEntry, Part, offsets};
@@ -76,8 +76,10 @@ pub struct Recovery {
     last_event: Offset,
     /// What the newest snapshot speaks of.
     spoken: BTreeSet<String>,
-    /// The newest snapshot before the first entry.
-    first: Vec<Part>,
+    /// The newest snapshot, until an entry comes behind it.
+    snapshot: Vec<Part>,
+    /// Where the last entry ends.
+    last: Offset,
     /// What some snapshot did not speak of, so that entries must say that it is back.
     away: BTreeSet<String>,
     /// The flow that is told to be back.
@@ -119,7 +121,8 @@ impl Recovery {
             event_streams: BTreeSet::new(),
             last_event: Offset(0),
             spoken: BTreeSet::new(),
-            first: Vec::new(),
+            snapshot: Vec::new(),
+            last: Offset(0),
             away: BTreeSet::new(),
             returns: None,
             owed: VecDeque::new(),
@@ -143,9 +146,8 @@ impl Recovery {
             self.note_snapshot(&stored);
             return;
         }
-        if self.entries == 0 {
-            self.fold_first(stored.begins);
-        }
+        self.go_on(stored.begins);
+        self.last = stored.offset;
         self.entries += 1;
         if self.owed.front().is_some_and(|owed| is_written(owed, &stored)) {
             self.owed.pop_front();
@@ -267,24 +269,22 @@ impl Recovery {
         match stored.stream().split_once('/') {
             Some(("begin", _)) => {
                 self.end_snapshot();
-                self.first.clear();
+                self.snapshot.clear();
             }
             Some(("flow", _)) => drop(self.spoken.insert(stored.stream().to_owned())),
             Some(("alarm", _)) => drop(self.spoken.insert(alarm_name(stored.id()))),
             _ => {}
         }
-        if self.entries == 0 {
-            self.first.push(Part::of(stored, ""));
-        }
+        self.snapshot.push(Part::of(stored, ""));
     }
 
-    /// The first entry begins at a position: where something was removed before it, the snapshot that
-    /// stands before it says what that came to. In a journal that is whole the entries say it, and the
-    /// snapshot may speak of some that never came to the disk.
-    fn fold_first(&mut self, begins: Offset) {
-        let first = std::mem::take(&mut self.first);
-        if begins > Offset(0) {
-            first.iter().for_each(|part| self.fold_snapshot(part));
+    /// An entry begins at a position. Where it does not follow the one before, as behind the start that
+    /// retention removed, the snapshot in between says what came to pass. Where it does, the entries
+    /// say everything, and the snapshot may speak of some that never came to the disk.
+    fn go_on(&mut self, begins: Offset) {
+        let snapshot = std::mem::take(&mut self.snapshot);
+        if begins > self.last {
+            snapshot.iter().for_each(|part| self.fold_snapshot(part));
         }
     }
 
@@ -398,9 +398,7 @@ impl Recovery {
     #[must_use]
     pub fn finish(mut self, journal: Journal, now: TimestampNs) -> Desk {
         let (end, oldest) = (journal.end(), journal.oldest());
-        if self.entries == 0 {
-            self.fold_first(oldest);
-        }
+        self.go_on(end);
         let mut owed = std::mem::take(&mut self.owed);
         self.end_snapshot();
         self.come_back(now, &mut owed);

@@ -74,19 +74,19 @@ pub(super) struct Part {
     pub(super) stream: String,
     pub(super) id: String,
     pub(super) time: TimestampNs,
-    body: Value,
+    body: Vec<u8>,
 }
 
 impl Part {
     /// A part in a snapshot, or in an entry whose stream has `prefix` before it.
     pub(super) fn of(stored: &Stored<'_>, prefix: &str) -> Part {
         let stream = stored.stream().strip_prefix(prefix).unwrap_or_default().to_owned();
-        Part { stream, id: stored.id().to_owned(), time: stored.time(), body: stored.json() }
+        Part { stream, id: stored.id().to_owned(), time: stored.time(), body: stored.bytes().to_vec() }
     }
 
     /// The body as a type; `None` where it is not one.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Option<T> {
-        T::deserialize(&self.body).ok()
+        serde_json::from_slice(&self.body).ok()
     }
 }
 

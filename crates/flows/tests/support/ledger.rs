@@ -148,6 +148,7 @@ impl Ledger {
                 *begun = (at, begun.1 + 1);
                 // begun anew: what it had not done when it was taken away is nobody's
                 self.replays.retain(|(of, ..)| *of != flow);
+                self.paused.remove(&flow);
                 self.ends.retain(|(of, offset, _), _| *of != flow || *offset <= at);
             }
             Some("pause") => drop(self.paused.insert(flow, true)),
