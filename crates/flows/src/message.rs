@@ -7,6 +7,7 @@
 use crate::entry::{Draft, EntryKind, Stored};
 use delivery::Offset;
 use model::TimestampNs;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -109,10 +110,10 @@ impl Message {
 
     /// The variables of expressions over it.
     #[must_use]
-    pub fn variables(&self) -> Vec<(&'static str, Value)> {
-        let field = |name: &str| self.body.get(name).cloned().unwrap_or(Value::Null);
+    pub fn variables(&self) -> Vec<(&'static str, &Value)> {
+        let field = |name: &str| self.body.get(name).unwrap_or(&Value::Null);
         match self.kind() {
-            MessageKind::Event => vec![("event", self.body.clone())],
+            MessageKind::Event => vec![("event", &self.body)],
             MessageKind::Record => vec![("record", field("record"))],
             MessageKind::Tag => {
                 vec![
@@ -122,7 +123,7 @@ impl Message {
                     ("time", field("time")),
                 ]
             }
-            MessageKind::Batch => vec![("batch", self.body.clone())],
+            MessageKind::Batch => vec![("batch", &self.body)],
         }
     }
 
@@ -169,23 +170,43 @@ pub fn tag_draft(path: &str, time: TimestampNs, value: &Value, quality: &str) ->
     Draft::new(EntryKind::Message, time, 0, MessageKind::Tag.stream(path), &body).named(format!("{path}#{}", time.0))
 }
 
-/// A message as an event in the envelope of CloudEvents 1.0.
+/// The envelope of CloudEvents 1.0, around what a message says.
+#[derive(Serialize)]
+struct CloudEvent<'a> {
+    // by name, as the fields of every other body
+    data: &'a Value,
+    datacontenttype: &'static str,
+    id: &'a Value,
+    message: &'a Value,
+    offset: u64,
+    severity: &'a Value,
+    source: &'a Value,
+    specversion: &'static str,
+    subject: &'a Value,
+    time: &'a Value,
+    #[serde(rename = "type")]
+    kind: &'a Value,
+}
+
+/// A message as an event in the envelope of CloudEvents 1.0, as JSON.
 #[must_use]
-pub fn cloud_event(message: &Message) -> Value {
-    let field = |name: &str| message.body.get(name).cloned().unwrap_or(Value::Null);
-    json!({
-        "specversion": "1.0",
-        "id": field("id"),
-        "source": field("source"),
-        "type": field("type"),
-        "subject": field("subject"),
-        "time": field("time"),
-        "datacontenttype": "application/json",
-        "offset": message.offset.0,
-        "severity": field("severity"),
-        "message": field("message"),
-        "data": field("data"),
-    })
+pub fn cloud_event(message: &Message) -> Vec<u8> {
+    let field = |name: &str| message.body.get(name).unwrap_or(&Value::Null);
+    let event = CloudEvent {
+        data: field("data"),
+        datacontenttype: "application/json",
+        id: field("id"),
+        message: field("message"),
+        offset: message.offset.0,
+        severity: field("severity"),
+        source: field("source"),
+        specversion: "1.0",
+        subject: field("subject"),
+        time: field("time"),
+        kind: field("type"),
+    };
+    // JSON values and texts always serialize
+    serde_json::to_vec(&event).unwrap_or_default()
 }
 
 /// 64 bits of a text, the same on every machine and in every release: FNV-1a, then the finaliser
@@ -235,6 +256,29 @@ mod tests {
         assert_ne!(key, idempotency_key("wms", "goods-receipt/1#1", None));
         assert_ne!(idempotency_key("a", "bc", None), idempotency_key("ab", "c", None));
         assert_eq!(idempotency_key("erp", "goods-receipt/1#1", Some(2)), format!("{key}-2"));
+    }
+
+    #[test]
+    fn an_event_goes_out_in_its_envelope() {
+        let time = TimestampNs(1_790_000_000_000_000_000);
+        let more = json!({ "data": { "line": 1 }, "severity": 500, "subject": null });
+        let more = more.as_object().cloned().unwrap_or_default();
+        let message = Message {
+            offset: Offset(7),
+            id: "press#1".to_owned(),
+            stream: "event/fault".to_owned(),
+            time,
+            body: event_body("1", "press", "fault", time, more),
+            bytes: 0,
+        };
+        let told: Value = serde_json::from_slice(&cloud_event(&message)).expect("JSON");
+        let expected = json!({
+            "specversion": "1.0", "id": "1", "source": "press", "type": "fault", "subject": null,
+            "time": time.to_string(), "datacontenttype": "application/json", "offset": 7, "severity": 500,
+            "message": null, "data": { "line": 1 },
+        });
+        assert_eq!(told, expected);
+        assert_eq!(cloud_event(&message), expected.to_string().into_bytes(), "fields stand by name");
     }
 
     #[test]

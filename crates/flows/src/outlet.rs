@@ -738,6 +738,9 @@ fn shown(call: &Rendered) -> SentRequest {
 fn digest(body: &Payload) -> String {
     match body {
         Payload::Document { sha256 } => sha256.clone(),
-        Payload::Bytes(bytes) => Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
+        Payload::Bytes(bytes) => {
+            let digit = |four: u8| char::from_digit(u32::from(four), 16).unwrap_or('0');
+            Sha256::digest(bytes).iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+        }
     }
 }

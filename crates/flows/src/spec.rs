@@ -155,6 +155,8 @@ pub struct Definition {
     text: DefinitionText,
     when: Option<Expr>,
     key: Option<Expr>,
+    /// The key where it only names a field, as most do: read in place, without the interpreter.
+    key_path: Option<Vec<String>>,
     body: Option<Expr>,
     address: Option<Template>,
 }
@@ -213,6 +215,7 @@ impl Definition {
         Ok(Definition {
             when: compiled(&text.when)?,
             key: compiled(&text.key)?,
+            key_path: text.key.as_deref().and_then(field_path),
             body: compiled(&text.body)?,
             address: Some(address),
             text,
@@ -240,6 +243,9 @@ impl Definition {
     /// # Errors
     /// [`MappingError`]
     pub fn key(&self, message: &Message) -> Result<String, MappingError> {
+        if let Some(text) = self.key_path.as_deref().and_then(|path| text_at(message, path)) {
+            return Ok(text.to_owned());
+        }
         if let Some(key) = &self.key {
             return with_variables(message, |variables| key.eval_text(variables))
                 .map_err(|what| failed(key.text(), message, what));
@@ -318,25 +324,41 @@ fn payload(message: &Message, mapped: Option<Value>) -> (String, Payload) {
             (kind.unwrap_or("application/octet-stream").to_owned(), Payload::Document { sha256: sha256.to_owned() })
         }
         (MessageKind::Event, _) => {
-            let event = crate::message::cloud_event(message).to_string();
-            ("application/cloudevents+json; charset=utf-8".to_owned(), Payload::Bytes(event.into_bytes()))
+            let event = crate::message::cloud_event(message);
+            ("application/cloudevents+json; charset=utf-8".to_owned(), Payload::Bytes(event))
         }
         _ => (json, Payload::Bytes(message.object().to_string().into_bytes())),
     }
+}
+
+/// The parts of an expression that names a field and nothing else, such as `event.data.line`.
+fn field_path(expression: &str) -> Option<Vec<String>> {
+    let is_name = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let parts: Vec<&str> = expression.trim().split('.').collect();
+    let is_path = parts.len() > 1 && parts.iter().all(|part| is_name(part));
+    is_path.then(|| parts.into_iter().map(str::to_owned).collect())
+}
+
+/// The text at a path; what is no text, or not there, is the interpreter's to judge.
+fn text_at<'a>(message: &'a Message, path: &[String]) -> Option<&'a str> {
+    let (variable, fields) = path.split_first()?;
+    let (_, value) = message.variables().into_iter().find(|(name, _)| name == variable)?;
+    fields.iter().try_fold(value, |value, field| value.get(field))?.as_str()
 }
 
 fn with_variables<T>(
     message: &Message,
     eval: impl FnOnce(&[(&str, &Value)]) -> Result<T, expr::EvalError>,
 ) -> Result<T, String> {
-    let variables = message.variables();
-    let borrowed: Vec<(&str, &Value)> = variables.iter().map(|(name, value)| (*name, value)).collect();
-    eval(&borrowed).map_err(|error| error.to_string())
+    eval(&message.variables()).map_err(|error| error.to_string())
 }
 
 fn failed(expression: &str, message: &Message, what: String) -> MappingError {
     let mut input =
-        Value::Object(message.variables().into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+        Value::Object(message.variables().into_iter().map(|(name, value)| (name.to_owned(), value.clone())).collect())
             .to_string();
     if input.len() > INPUT_BYTES_MAX {
         let end = (0..=INPUT_BYTES_MAX).rev().find(|at| input.is_char_boundary(*at)).unwrap_or(0);
@@ -350,4 +372,35 @@ fn failed(expression: &str, message: &Message, what: String) -> MappingError {
 #[must_use]
 pub fn order(key: &str) -> u64 {
     hash64(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::TimestampNs;
+    use serde_json::json;
+
+    fn key(expression: &str) -> Result<String, MappingError> {
+        let text = DefinitionText { key: Some(expression.to_owned()), ..DefinitionText::default() };
+        let definition = Definition::compile(text).expect("it compiles");
+        let body = json!({ "source": "press", "severity": 500, "data": { "line": "l1", "parts": [1] } });
+        let (id, stream) = ("press#1".to_owned(), "event/fault".to_owned());
+        definition.key(&Message { offset: Offset(1), id, stream, time: TimestampNs(0), body, bytes: 0 })
+    }
+
+    #[test]
+    fn a_key_that_names_a_field_is_what_the_interpreter_makes_of_it() {
+        // behind the `+ ""` stands the interpreter in any case
+        for field in ["event.source", "event.data.line"] {
+            assert!(field_path(field).is_some());
+            assert_eq!(key(field), key(&format!("{field} + \"\"")), "{field}");
+        }
+        assert_eq!(key("event.severity"), Ok("500".to_owned()));
+        for wrong in ["event.missing", "event.data", "event.data.parts", "event.source.more"] {
+            assert_eq!(key(wrong).map_err(|error| error.expression), Err(wrong.to_owned()));
+        }
+        for other in ["event", "event.source + 'x'", "event.data['line']", "1.5", "event..source"] {
+            assert_eq!(field_path(other), None, "{other}");
+        }
+    }
 }
