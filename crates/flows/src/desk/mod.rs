@@ -47,9 +47,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 /// Messages that become recent in one step.
-const COMMITTED_PER_STEP: usize = 16;
+const COMMITTED_PER_STEP: usize = 4;
 /// Flows whose engines run in one step.
 const FLOWS_PER_STEP: usize = 4;
+/// Calls at which no further engine runs in one step: each is rendered in it.
+const SENDS_PER_STEP: usize = 2;
+/// Steps between two looks at every flow's deadline while there are flows that have something to do.
+const STEPS_PER_SCAN: u32 = 16;
 /// Newest messages that are held for flows that are a little behind, by count and bytes.
 const RECENT_MAX: usize = 4_096;
 const RECENT_BYTES_MAX: usize = 16 << 20;
@@ -113,6 +117,8 @@ pub struct Desk {
     /// Every message behind this one is among the recent ones.
     dropped: Offset,
     next_fed: usize,
+    /// Steps since every flow's deadline was looked at.
+    unscanned: u32,
     /// Flows whose engines have something to do, each once.
     ready: VecDeque<usize>,
     is_ready: Vec<bool>,
@@ -318,14 +324,12 @@ impl Desk {
     /// Runs some engines that have something to do.
     fn run_flows(&mut self, now: TimestampNs) -> usize {
         let full = self.letters.is_full();
-        for flow in 0..self.outlets.len() {
-            let outlet = &self.outlets[flow];
-            if !self.is_ready[flow] && (outlet.stopped != full || outlet.deadline(now).is_some_and(|due| due <= now)) {
-                self.mark(flow);
-            }
+        self.unscanned += 1;
+        if self.ready.is_empty() || self.unscanned >= STEPS_PER_SCAN {
+            self.scan(full, now);
         }
         let mut ran = 0;
-        while ran < FLOWS_PER_STEP {
+        while ran < FLOWS_PER_STEP && self.wants.sends.len() < SENDS_PER_STEP {
             let Some(flow) = self.ready.pop_front() else { break };
             self.is_ready[flow] = false;
             let outlet = &mut self.outlets[flow];
@@ -335,6 +339,17 @@ impl Desk {
         }
         self.take_wants();
         ran
+    }
+
+    /// Looks for flows whose time has come.
+    fn scan(&mut self, full: bool, now: TimestampNs) {
+        self.unscanned = 0;
+        for flow in 0..self.outlets.len() {
+            let outlet = &self.outlets[flow];
+            if !self.is_ready[flow] && (outlet.stopped != full || outlet.deadline(now).is_some_and(|due| due <= now)) {
+                self.mark(flow);
+            }
+        }
     }
 
     /// What the engines want journalled is owed.
