@@ -19,6 +19,7 @@ mod oauth;
 mod settings;
 mod signature;
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::error::Error as _;
 
@@ -49,6 +50,8 @@ const RESERVED: [&str; 9] =
 pub struct HttpTarget {
     client: Client,
     origin: Origin,
+    /// The newest address that was called, checked: most targets have only one.
+    newest: RefCell<Option<(String, Url)>>,
     shown: String,
     authorization: Option<HeaderValue>,
     tokens: Option<Tokens>,
@@ -83,6 +86,7 @@ impl HttpTarget {
         Ok(Self {
             client,
             origin,
+            newest: RefCell::new(None),
             shown: address::shown(&settings.url),
             authorization,
             tokens,
@@ -136,6 +140,19 @@ impl HttpTarget {
         })
     }
 
+    /// An address as it is called, if it may be (H2).
+    fn url(&self, address: &str) -> Result<Url, String> {
+        let mut newest = self.newest.borrow_mut();
+        if let Some((known, url)) = &*newest
+            && known == address
+        {
+            return Ok(url.clone());
+        }
+        let url = self.origin.checked(address)?;
+        *newest = Some((address.to_owned(), url.clone()));
+        Ok(url)
+    }
+
     /// What makes the request: as often as it is to be sent.
     fn request<'a>(&self, call: &'a Call) -> Result<impl Fn(&Sent) -> Request + use<'a>, CallError> {
         let refused = |what: String| CallError::refused(Refusal::Message, what);
@@ -144,7 +161,7 @@ impl HttpTarget {
         if call.to.len() > ADDRESS_BYTES_MAX {
             return Err(CallError::TooLarge { bytes: call.to.len(), max: ADDRESS_BYTES_MAX });
         }
-        let url = self.origin.checked(&call.to).map_err(refused)?;
+        let url = self.url(&call.to).map_err(refused)?;
         let mut headers = self.headers.clone();
         for (name, value) in &call.headers {
             let (name, value) = header(name, value).map_err(refused)?;
