@@ -19,6 +19,8 @@ use uring::clock::SystemClock;
 
 /// Longest sleep of the driver: what bounds how late a clock that was set is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// Pause after a read of the journal that failed.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 /// Longest answer that is read as JSON for a flow's expressions, in bytes.
 const ANSWER_BYTES_MAX: usize = 256 << 10;
 
@@ -110,6 +112,9 @@ fn read(flow: &Rc<FlowShard>, wanted: ReadWanted) {
                 flows::desk::Reading { flow: at, messages: Vec::new(), upto: after, failed: None }
             }
         };
+        if found.failed.is_some() {
+            tokio::time::sleep(READ_AGAIN).await; // a disk that cannot be read is not asked without a pause
+        }
         flow.desk.borrow_mut().on_read(found, FlowShard::now());
         flow.wanted.notify_one();
     });

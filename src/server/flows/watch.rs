@@ -11,7 +11,7 @@ use model::{Glob, Quality, TagId, TimestampNs, Value, ValueKind};
 use pipeline::Pass;
 use std::cell::RefCell;
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -51,6 +51,8 @@ struct Watcher {
     tags: HashMap<u32, Watching>,
     due: BinaryHeap<Reverse<(TimestampNs, u32, usize)>>,
     unsent: Vec<Told>,
+    /// Newest changes of tags that the journal did not take, by path: shared with the flows' shard.
+    untaken: Arc<std::sync::Mutex<BTreeMap<Arc<str>, Told>>>,
 }
 
 /// Watches what rules and tag syncs ask for, until the shard ends.
@@ -89,7 +91,8 @@ impl Watcher {
             return None;
         }
         let (tags, due, unsent) = (HashMap::new(), BinaryHeap::new(), Vec::new());
-        Some(Watcher { pass, site, rules, syncs, known: 0, tags, due, unsent })
+        let untaken = Arc::default();
+        Some(Watcher { pass, site, rules, syncs, known: 0, tags, due, unsent, untaken })
     }
 
     /// Tags that are new since the last look.
@@ -222,13 +225,15 @@ impl Watcher {
 
     /// Sends what was told to the flows; `false` where they take nothing now.
     fn send(&mut self) -> bool {
+        let untaken = std::mem::take(&mut *self.untaken.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        self.unsent.splice(0..0, untaken.into_values());
         if self.unsent.is_empty() {
             return true;
         }
         let count = self.unsent.len().min(SEEN_PER_POLL);
         let part: Vec<Told> = self.unsent.drain(..count).collect();
         let part = Arc::new(std::sync::Mutex::new(part));
-        let sent = Arc::clone(&part);
+        let (sent, untaken) = (Arc::clone(&part), Arc::clone(&self.untaken));
         let posted = self.site.flows().post(move |flow| {
             let part = std::mem::take(&mut *sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
             let now = SystemClock.wall();
@@ -236,9 +241,13 @@ impl Watcher {
             for told in part {
                 match told {
                     Told::Edge { rule, tag, unit, input } => desk.on_edge(&rule.name, &tag, &unit, &input, now),
-                    // a journal that takes nothing now gets the tag's next value
                     Told::Change { tag, value, quality, time } => {
-                        drop(desk.tag_changed(&tag, &value, quality, time, now))
+                        if desk.tag_changed(&tag, &value, quality, time, now).is_err() {
+                            // tried again until it is taken; a newer value takes its place
+                            let again = Told::Change { tag: Arc::clone(&tag), value, quality, time };
+                            let mut untaken = untaken.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                            untaken.insert(tag, again);
+                        }
                     }
                 }
             }

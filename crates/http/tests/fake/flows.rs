@@ -646,7 +646,7 @@ impl Flows for FakeFlows {
         })
     }
 
-    fn demo(&self, _: String, order: Value) -> FlowAnswer<Value> {
+    fn demo(&self, _: String, order: serde_json::Value) -> FlowAnswer<serde_json::Value> {
         self.answer(move |_| Ok(order))
     }
 
