@@ -1,7 +1,7 @@
 //! The command line.
 
 use clap::{Parser, Subcommand, ValueEnum};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Send native frames; measure samples/s and the time to their acknowledgement
     Native(Native),
+    /// Publish events, be their subscribers, and measure the deliveries
+    Fanout(Fanout),
     /// Write a known series, read it back over HTTP and compare sample by sample
     Verify(Verify),
     /// Be N Modbus TCP devices with M registers each, to be polled
@@ -48,8 +50,8 @@ pub(crate) enum Acks {
 pub(crate) enum Rate {
     /// As fast as it is taken (closed loop).
     Max,
-    /// Samples per second in all, whatever the server does (open loop).
-    SamplesPerS(f64),
+    /// So many samples or events per second in all, whatever the server does (open loop).
+    PerS(f64),
 }
 
 fn rate(text: &str) -> Result<Rate, String> {
@@ -57,8 +59,8 @@ fn rate(text: &str) -> Result<Rate, String> {
         return Ok(Rate::Max);
     }
     match text.replace('_', "").parse::<f64>() {
-        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(Rate::SamplesPerS(rate)),
-        _ => Err("write samples per second, e.g. 50000000 or 5e7, or max".to_owned()),
+        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(Rate::PerS(rate)),
+        _ => Err("write a rate per second, e.g. 50000000 or 5e7, or max".to_owned()),
     }
 }
 
@@ -134,6 +136,61 @@ pub(crate) struct Native {
     /// Producer number of the first connection; the next ones count up
     #[arg(long, default_value_t = 1_000_001)]
     pub(crate) producer: u64,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Fanout {
+    /// Millstream's HTTP address
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    pub(crate) http: String,
+    /// Type of the events
+    #[arg(long, default_value = "fan-out")]
+    pub(crate) event: String,
+    /// Subscribers; each has a path of its own, /r/0 and so on
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) receivers: u32,
+    /// Where the subscribers listen
+    #[arg(long, default_value = "127.0.0.1:9300")]
+    pub(crate) bind: SocketAddr,
+    /// Events per second (open loop), or max (closed loop); each becomes a delivery to every subscriber
+    #[arg(long, default_value = "100", value_parser = rate)]
+    pub(crate) rate: Rate,
+    /// Events of one call; it leaves when the last of them is due
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) batch: u32,
+    /// Keys that the events have in turn; of each, order is checked
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) keys: u32,
+    /// Closed loop: events that may be published and not everywhere yet
+    #[arg(long, default_value_t = 64)]
+    pub(crate) in_flight: u32,
+    /// How long the measurement takes, after a warm-up of a tenth of it (at most 1 s)
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) seconds: f64,
+    /// How long what was published may take to arrive, or a call to be taken
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub(crate) patience: Duration,
+    /// Leave Millstream out: a loop sends every event to every subscriber over kept connections
+    #[arg(long)]
+    pub(crate) bare: bool,
+    /// Write the subscribers as sections of a Millstream configuration to this file, and end
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+    /// Deliveries that one subscriber may have under way (goes into --config)
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) concurrency: u32,
+    /// Core that publisher and subscribers run on (needs taskset)
+    #[arg(long)]
+    pub(crate) core: Option<u32>,
+    /// Core of the server: its use by others is reported, and its hiccups before and after
+    #[arg(long)]
+    pub(crate) server_core: Option<u32>,
+    /// Process id of the server: its CPU time per delivery is reported, by thread
+    #[arg(long)]
+    pub(crate) server_pid: Option<u32>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -231,8 +288,8 @@ mod tests {
     #[test]
     fn the_command_line_is_sound_and_reads_rates_and_durations() {
         Args::command().debug_assert();
-        assert_eq!(rate("5e7"), Ok(Rate::SamplesPerS(5e7)));
-        assert_eq!(rate("1_000"), Ok(Rate::SamplesPerS(1_000.0)));
+        assert_eq!(rate("5e7"), Ok(Rate::PerS(5e7)));
+        assert_eq!(rate("1_000"), Ok(Rate::PerS(1_000.0)));
         assert_eq!(rate("max"), Ok(Rate::Max));
         assert!(rate("0").is_err() && rate("fast").is_err() && rate("inf").is_err());
         assert_eq!(duration("100ms"), Ok(Duration::from_millis(100)));

@@ -127,7 +127,7 @@ impl Schedule {
     fn new(rate: Rate) -> Schedule {
         let sample_ns = match rate {
             Rate::Max => None,
-            Rate::SamplesPerS(rate) => Some(1e9 / rate),
+            Rate::PerS(rate) => Some(1e9 / rate),
         };
         Schedule { sample_ns, due_ns: 0.0, turn: 0 }
     }

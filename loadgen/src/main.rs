@@ -1,12 +1,12 @@
 //! loadgen: Millstream from outside. Makes load, measures it, and checks that nothing is lost.
 //!
-//! Purpose: `native` drives frames and measures throughput and latency, `verify` writes a series that
-//! it can compute again and reads it back sample by sample, `modbus` and `opcua` are plants to poll
-//! against.
+//! Purpose: `native` drives frames and measures throughput and latency, `fanout` publishes events and
+//! is their subscribers, `verify` writes a series that it can compute again and reads it back sample by
+//! sample, `modbus` and `opcua` are plants to poll against.
 //!
 //! Invariants
 //! - G1: nothing of the server's crates is used: what is measured is what any producer sees.
-//! - G2: in an open loop, latency counts from the time at which a frame was due, so that a server that
+//! - G2: in an open loop, latency counts from the time at which a frame or event was due, so that a server that
 //!   stalls cannot make its own measurement stop (coordinated omission).
 //! - G3: a ratio is only given for two things measured in one run, taken in turns.
 //! - G4: `verify` calls a sample lost only if it had been acknowledged.
@@ -22,6 +22,7 @@ mod args;
 mod compare;
 mod connection;
 mod drive;
+mod fanout;
 mod fleet;
 mod hiccup;
 mod http;
@@ -64,6 +65,7 @@ impl Failure {
 fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Native(options) => native::run(&options),
+        Command::Fanout(options) => fanout::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Modbus(options) => fleet::modbus(&options),
         Command::Opcua(options) => fleet::opcua(&options),

@@ -118,7 +118,7 @@ impl Writer<'_> {
         let end = Instant::now() + Duration::from_secs_f64(self.options.seconds.clamp(0.0, 1e8));
         let pause = match self.options.rate {
             Rate::Max => Duration::ZERO,
-            Rate::SamplesPerS(rate) => Duration::from_secs_f64(per_frame as f64 / rate),
+            Rate::PerS(rate) => Duration::from_secs_f64(per_frame as f64 / rate),
         };
         let mut due = Instant::now();
         while frames_max.map_or_else(|| Instant::now() < end, |max| self.written < max) {

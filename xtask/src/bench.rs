@@ -4,6 +4,8 @@
 //! Prints the table of docs/performance.md. Figures in samples a second mean nothing without the
 //! machine and what else ran on it; the ratios and the CPU time a sample do.
 
+pub mod fanout;
+
 use crate::fault::{Guard, Site};
 use crate::shell::{self, Story, binary, target};
 use serde_json::Value;

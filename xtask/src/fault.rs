@@ -45,11 +45,26 @@ impl Site {
         format!("127.0.0.1:{}", self.native)
     }
 
+    /// Where it answers HTTP.
+    pub fn http_address(&self) -> String {
+        format!("127.0.0.1:{}", self.http)
+    }
+
     /// Starts the server.
     pub fn start(&self) -> Result<Child, Story> {
+        self.start_by(Command::new(binary("millstream")))
+    }
+
+    /// Starts the server on one core alone.
+    pub fn start_on(&self, core: u32) -> Result<Child, Story> {
+        let mut command = Command::new("taskset");
+        command.args(["-c", &core.to_string()]).arg(binary("millstream"));
+        self.start_by(command)
+    }
+
+    fn start_by(&self, mut command: Command) -> Result<Child, Story> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.folder.join("server.log"));
         let log = log.map_err(|error| format!("cannot open the server's log: {error}"))?;
-        let mut command = Command::new(binary("millstream"));
         command.arg("run").arg(&self.configuration).args(["--io", &self.io]).stdin(Stdio::null());
         let errors = log.try_clone().map_err(|error| error.to_string())?;
         command.stdout(log).stderr(errors).spawn().map_err(|error| format!("the server could not be started: {error}"))
@@ -217,7 +232,8 @@ fn wait(child: &mut Child, name: &str) -> Result<(), Story> {
     Err(format!("{name} did not end"))
 }
 
-fn free_port() -> Result<u16, Story> {
+/// A port that nobody uses at this moment.
+pub fn free_port() -> Result<u16, Story> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| format!("no free port: {error}"))?;
     listener.local_addr().map(|address| address.port()).map_err(|error| error.to_string())
 }

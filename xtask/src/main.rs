@@ -76,11 +76,20 @@ enum Task {
         #[arg(long, default_value = "ext4")]
         fs: String,
     },
-    /// Measure what one core and two take in, beside a discarding receiver
+    /// Measure what one core and two take in, or the fan-out of events beside telemetry
     Bench {
-        /// Seconds of each of three rounds
-        #[arg(long, default_value_t = 5)]
+        /// What: intake beside a discarding receiver, or fan-out on one core
+        #[arg(default_value = "intake", value_parser = ["intake", "fanout"])]
+        what: String,
+        /// Seconds of each measurement
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3_600))]
         seconds: u32,
+        /// Rounds of fan-out: each measures everything once, in turns
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rounds: u32,
+        /// Fan-out: measure the binaries that are there
+        #[arg(long)]
+        built: bool,
     },
     /// Run each fuzz target for a while
     Fuzz {
@@ -104,7 +113,8 @@ fn main() -> ExitCode {
         Task::Sabotage { seeds } => sabotage::run(seeds),
         Task::Killsweep { points, io } => fault::killsweep(points, &io),
         Task::Powercut { runs, fs } => fault::powercut(runs, &fs),
-        Task::Bench { seconds } => bench::run(seconds),
+        Task::Bench { what, seconds, rounds, built } if what == "fanout" => bench::fanout::run(seconds, rounds, built),
+        Task::Bench { seconds, .. } => bench::run(seconds),
         Task::Fuzz { seconds } => fuzz::run(seconds),
     };
     match outcome {
