@@ -328,8 +328,7 @@ impl BatchBook {
         self.next_end(book).map(|end| end.plus_ns(book.spec.delay_ns))
     }
 
-    /// The run that is due now, if one is; it must be answered with [`made`](Self::made) or
-    /// [`failed`](Self::failed).
+    /// The run that is due now, if one is; the desk must be told what became of it.
     pub fn due(&mut self, now: TimestampNs, as_of: Offset) -> Option<Order> {
         let at = (0..self.books.len()).find(|at| self.due_of(*at).is_some_and(|due| due <= now))?;
         let late = self.books[at].late.iter().position(|late| late.due <= now);
