@@ -34,7 +34,7 @@ fn fault(mode: &str, fitting: &[&str]) {
     let server = Server::start(&sections);
     server.all_good("site/**", 4 * TAGS_OF_A_PRESS + TAGS_OF_THE_METERS);
 
-    let broken_at = server.now();
+    let (broken_at, waited) = (server.now(), server.waited_for_core());
     site.switch("press/1", mode);
     // "drop" is a moment, not a state: it is over before anyone can look, and the past shows it
     if mode != "drop" {
@@ -64,8 +64,20 @@ fn fault(mode: &str, fitting: &[&str]) {
     for tag in NEIGHBOURS {
         let history = server.history(tag, broken_at, end);
         assert!(history.samples.iter().all(|sample| sample.is_good()), "{tag} while {mode}: {history:?}");
-        assert!(history.gaps.is_empty(), "{tag} while {mode}: {:?}", history.gaps);
+        no_gaps(&format!("{tag} while {mode}"), &history, server.waited_for_core().saturating_sub(waited));
         assert!(history.samples.len() > 2, "{tag} stood still: {history:?}");
+    }
+}
+
+/// A good device has no gaps, but for the cycles that a machine with other work took: for each of
+/// them the server or the plant must have waited most of a cycle for a core, by the kernel's account.
+fn no_gaps(what: &str, history: &History, waited: Duration) {
+    let skipped: u64 = history.gaps.iter().map(|gap| gap.count.unwrap_or(1)).sum();
+    let by_machine = history.gaps.iter().all(|gap| gap.reason == "cycle-skipped")
+        && waited >= Duration::from_millis(800) * u32::try_from(skipped).unwrap_or(u32::MAX);
+    assert!(by_machine, "{what}, having waited {waited:?} for a core: {:?}", history.gaps);
+    if skipped > 0 {
+        eprintln!("{what}: {skipped} cycles skipped by a machine that let us wait {waited:?} for a core");
     }
 }
 
@@ -203,7 +215,7 @@ fn no_bad_habit_puts_a_value_on_another_tag() {
     let timing = "every = \"100ms\"\ntimeout = \"400ms\"\ndemote_for = \"200ms\"\ndemote_max = \"400ms\"";
     let server = Server::start(&(source("bad", bad.port, timing) + &source("good", good.port, BESIDE)));
     server.all_good("site/good/*", addresses().count());
-    let start = server.now();
+    let (start, waited) = (server.now(), server.waited_for_core());
     while !bad.is_done() {
         let before = bad.requests();
         wait_for("the device is asked again", || (bad.requests() > before).then_some(()));
@@ -223,7 +235,7 @@ fn no_bad_habit_puts_a_value_on_another_tag() {
     only_own_values(&server, "good", &good);
     for address in addresses() {
         let history = server.history(&format!("site/good/r{address}"), start, end);
-        assert!(history.gaps.is_empty(), "the good device has gaps: {:?}", history.gaps);
+        no_gaps("the good device", &history, server.waited_for_core().saturating_sub(waited));
         assert!(history.samples.len() > 2 && history.samples.iter().all(|sample| sample.is_good()), "{history:?}");
     }
 }

@@ -135,6 +135,21 @@ impl Server {
         self.process.as_ref().expect("running").0.id()
     }
 
+    /// How long its shards, and this test with the plant in it, have waited for a core so far: what a
+    /// machine with other work takes from them. From the kernel's own account (proc_pid_schedstat).
+    pub fn waited_for_core(&self) -> Duration {
+        let waited = |pid: u32, counts: fn(&str) -> bool| -> u64 {
+            let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+            let read = |task: fs::DirEntry, file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
+            tasks
+                .filter(|task| counts(fs::read_to_string(task.path().join("comm")).unwrap_or_default().trim()))
+                .filter_map(|task| read(task, "schedstat").split(' ').nth(1)?.parse::<u64>().ok())
+                .sum()
+        };
+        let shards = waited(self.pid(), |name| name.starts_with("shard-"));
+        Duration::from_nanos(shards + waited(std::process::id(), |_| true))
+    }
+
     /// What it said so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()

@@ -20,6 +20,9 @@ pub(crate) fn short(text: &str) -> String {
 
 fn printable(bytes: &[u8], max: usize) -> String {
     const MORE: char = '…';
+    if bytes.len() <= max - MORE.len_utf8() && bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
     // every character that is shown stands for at least one byte: no need to look further
     let seen = &bytes[..bytes.len().min(max + 1)];
     let mut text = String::with_capacity(seen.len());

@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 mod call;
+mod chain;
 mod classify;
 mod excerpt;
 mod folder;

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
-use reqwest::Url;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v5::{ConnAck, ConnectReturnCode, Packet, PubAck, PubAckReason, PublishProperties};
 use rumqttc::{
@@ -24,6 +23,7 @@ use rumqttc::{
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use url::Url;
 
 use crate::call::{Call, CallError, Exchange, Refusal, Reply, Target, within};
 use crate::link::{End, Link, Live};

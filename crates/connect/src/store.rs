@@ -5,18 +5,22 @@
 //!   there is none (`If-None-Match: *`); one that is there with the same bytes is success, one with
 //!   other bytes is left alone and refused. A store that cannot gets the same bytes again.
 //! - B2: one call is one put; nothing is tried again here.
-//! - B3: what a store says is kept up to a cap (`Observed`), whatever the library would read.
+//! - B3: what a store says is kept up to a cap, whatever the library would read.
+//! - B4: the library makes requests and reads answers; they pass over our own client, moved by the
+//!   delivery's own task ([`StoreTarget::through`]).
 //!
 //! An object appears in whole or not at all: that is what S3 promises.
 
-use std::error::Error as _;
-use std::pin::Pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
-use futures_util::future::LocalBoxFuture;
+use bytes::Bytes;
+use futures_util::future::{Either, LocalBoxFuture, select};
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
@@ -25,10 +29,12 @@ use object_store::path::Path;
 use object_store::{
     Attribute, Attributes, ClientOptions, Extensions, GetOptions, ObjectStore, PutMode, PutOptions, RetryConfig,
 };
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::call::{Call, CallError, Exchange, Refusal, Reply, Target, within};
-use crate::http::{HttpSettings, client, wait};
+use crate::call::{Call, CallError, Exchange, Refusal, Reply, TIMEOUT_MAX, Target, within};
+use crate::chain::chain;
+use crate::http::{Client, HttpSettings, wait};
 use crate::sent::Sent;
 use crate::{SecretText, Tls, name};
 
@@ -88,6 +94,7 @@ impl StoreSettings {
 /// Puts objects.
 pub struct StoreTarget {
     store: AmazonS3,
+    client: Client,
     prefix: Vec<String>,
     conditional: bool,
     shown: String,
@@ -106,11 +113,14 @@ impl StoreTarget {
             return Err(wrong(format!("the prefix has {} segments, at most {PREFIX_SEGMENTS_MAX}", prefix.len())));
         }
         prefix.iter().try_for_each(|part| name::check(part)).map_err(wrong)?;
-        let place = settings.endpoint.clone().unwrap_or_else(|| format!("s3.{}", settings.region));
-        let mut http = HttpSettings::new(place.clone());
+        let endpoint = settings.endpoint.unwrap_or_else(|| match settings.virtual_hosted {
+            true => format!("https://{}.s3.{}.amazonaws.com", settings.bucket, settings.region),
+            false => format!("https://s3.{}.amazonaws.com", settings.region),
+        });
+        let mut http = HttpSettings::new(endpoint.clone());
         http.tls = settings.tls;
         http.connect_timeout = settings.connect_timeout;
-        let connector = Connector(HttpClient::new(Observed(HttpClient::new(client(&http)?))));
+        let client = Client::new(&http)?;
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(&settings.bucket)
             .with_region(settings.region)
@@ -118,19 +128,15 @@ impl StoreTarget {
             .with_secret_access_key(settings.secret_key.expose())
             .with_virtual_hosted_style_request(settings.virtual_hosted)
             .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
-            .with_http_connector(connector);
-        if let Some(endpoint) = settings.endpoint {
-            if endpoint.contains('@') {
-                return Err(wrong("user and password do not belong in the address".to_owned()));
-            }
-            builder = builder.with_allow_http(endpoint.starts_with("http://")).with_endpoint(endpoint);
-        }
+            .with_allow_http(!client.origin().is_secure())
+            .with_endpoint(&endpoint)
+            .with_http_connector(Handing);
         if let Some(token) = settings.session_token {
             builder = builder.with_token(token.expose());
         }
         let store = builder.build().map_err(|error| wrong(error.to_string()))?;
-        let shown = format!("{place}/{}/{}", settings.bucket, prefix.join("/"));
-        Ok(Self { store, prefix, conditional: settings.conditional, shown })
+        let shown = format!("{endpoint}/{}/{}", settings.bucket, prefix.join("/"));
+        Ok(Self { store, client, prefix, conditional: settings.conditional, shown })
     }
 
     async fn put(&self, call: &Call, sent: &Sent) -> Result<Reply, CallError> {
@@ -138,14 +144,15 @@ impl StoreTarget {
         let path = Path::from_iter(self.prefix.iter().map(String::as_str).chain([call.to.as_str()]));
         let mut mode = if self.conditional { PutMode::Create } else { PutMode::Overwrite };
         loop {
-            let watch = Watch::new(ANSWER_BYTES_MAX, sent);
+            let (watch, asked) = Watch::new();
             let options = PutOptions {
                 mode: mode.clone(),
                 attributes: attributes(call),
                 extensions: watch.extensions(),
                 ..PutOptions::default()
             };
-            let error = match self.store.put_opts(&path, call.body.clone().into(), options).await {
+            let put = self.store.put_opts(&path, call.body.clone().into(), options);
+            let error = match self.through(asked, ANSWER_BYTES_MAX, sent, put).await {
                 Ok(put) => {
                     let tag = put.e_tag.unwrap_or_else(|| "none".to_owned());
                     return Ok(Reply::Acked {
@@ -158,6 +165,8 @@ impl StoreTarget {
             let seen = watch.seen();
             if mode == PutMode::Create && seen.knows_no_condition() {
                 mode = PutMode::Overwrite;
+                // what was sent had no effect
+                sent.clear();
                 continue;
             }
             return seen.outcome(&error);
@@ -166,18 +175,71 @@ impl StoreTarget {
 
     /// There is an object of this name: is it this one?
     async fn compare(&self, call: &Call, path: &Path, sent: &Sent) -> Result<Reply, CallError> {
-        let watch = Watch::new(call.body.len().saturating_add(1).max(ANSWER_BYTES_MAX), sent);
+        let (watch, asked) = Watch::new();
+        let bytes_max = call.body.len().saturating_add(1).max(ANSWER_BYTES_MAX);
         let options = GetOptions { extensions: watch.extensions(), ..GetOptions::default() };
         let unknown = |error: object_store::Error| {
             CallError::lost(format!("{path} is there already, and reading it failed: {}", chain(&error)))
         };
-        let there = self.store.get_opts(path, options).await.map_err(unknown)?;
-        let same_size = usize::try_from(there.meta.size).is_ok_and(|size| size == call.body.len());
-        if same_size && there.bytes().await.map_err(unknown)? == call.body {
+        let read = async {
+            let there = self.store.get_opts(path, options).await?;
+            let same_size = usize::try_from(there.meta.size).is_ok_and(|size| size == call.body.len());
+            Ok(same_size && there.bytes().await? == call.body)
+        };
+        if self.through(asked, bytes_max, sent, read).await.map_err(unknown)? {
             return Ok(Reply::Acked { detail: format!("{path} was there already, with the same content") });
         }
         let what = format!("{path} is there already, with other content; move it away to have this one");
         Err(CallError::refused(Refusal::Message, what))
+    }
+
+    /// Does some work of the library, and passes on what it asks the store meanwhile.
+    async fn through<T>(
+        &self,
+        mut asked: mpsc::UnboundedReceiver<Asked>,
+        bytes_max: usize,
+        sent: &Sent,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let pass_on = pin!(async {
+            while let Some(Asked { request, watch, answer }) = asked.recv().await {
+                // who asked may be gone, which is its business
+                let _ = answer.send(self.pass_on(request, &watch, bytes_max, sent).await);
+            }
+            std::future::pending::<T>().await
+        });
+        match select(pin!(work), pass_on).await {
+            Either::Left((done, _)) | Either::Right((done, _)) => done,
+        }
+    }
+
+    async fn pass_on(
+        &self,
+        request: HttpRequest,
+        watch: &Watch,
+        bytes_max: usize,
+        sent: &Sent,
+    ) -> Result<HttpResponse, HttpError> {
+        let failed = |kind, what: String| HttpError::new(kind, io::Error::other(what));
+        let (mut head, body) = request.into_parts();
+        let body = body.collect().await?.to_bytes();
+        head.uri =
+            self.client.origin().checked(&head.uri.to_string()).map_err(|what| failed(HttpErrorKind::Unknown, what))?;
+        if let Ok(host) = HeaderValue::from_str(&self.client.origin().authority()) {
+            head.headers.insert(HOST, host);
+        }
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        let request = Request::from_parts(head, Full::new(body));
+        // the attempt's own deadline ends it earlier
+        let deadline = Instant::now() + TIMEOUT_MAX;
+        let answer = self.client.exchange(request, sent, bytes_max, deadline).await.map_err(|error| {
+            let unreachable = !sent.is_set();
+            watch.note(Seen { unreachable, answer: None });
+            failed(if unreachable { HttpErrorKind::Connect } else { HttpErrorKind::Request }, error.to_string())
+        })?;
+        let seen = (answer.head.status.as_u16(), wait(&answer.head.headers), answer.body.clone());
+        watch.note(Seen { unreachable: false, answer: Some(seen) });
+        Ok(HttpResponse::from_parts(answer.head, answer.body.into()))
     }
 }
 
@@ -189,11 +251,19 @@ fn attributes(call: &Call) -> Attributes {
     attributes
 }
 
-/// What was seen of one call on the wire, which the library's errors do not tell apart.
+/// A request of the library, on its way to our client.
+#[derive(Debug)]
+struct Asked {
+    request: HttpRequest,
+    watch: Watch,
+    answer: oneshot::Sender<Result<HttpResponse, HttpError>>,
+}
+
+/// What was seen of one call on the wire, which the library's errors do not tell apart; and where
+/// its requests go. It travels with them.
 #[derive(Clone, Debug)]
 struct Watch {
-    bytes_max: usize,
-    sent: Sent,
+    asked: mpsc::UnboundedSender<Asked>,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -204,8 +274,10 @@ struct Seen {
 }
 
 impl Watch {
-    fn new(bytes_max: usize, sent: &Sent) -> Self {
-        Self { bytes_max, sent: sent.clone(), seen: Arc::default() }
+    /// The library has one request under way at a time, so the way to our client needs no bound.
+    fn new() -> (Self, mpsc::UnboundedReceiver<Asked>) {
+        let (asked, to_pass_on) = mpsc::unbounded_channel();
+        (Self { asked, seen: Arc::default() }, to_pass_on)
     }
 
     fn extensions(&self) -> Extensions {
@@ -249,21 +321,18 @@ impl Seen {
     }
 }
 
-/// Gives the library our client: with our TLS, without redirects and proxies.
+/// Stands where the library expects an HTTP client, and hands its requests to the call that they are
+/// of.
 #[derive(Debug)]
-struct Connector(HttpClient);
+struct Handing;
 
-impl HttpConnector for Connector {
+impl HttpConnector for Handing {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(self.0.clone())
+        Ok(HttpClient::new(Handing))
     }
 }
 
-/// Passes requests on, reads answers up to a cap, and notes what it saw.
-#[derive(Debug)]
-struct Observed(HttpClient);
-
-impl HttpService for Observed {
+impl HttpService for Handing {
     fn call<'life, 'future>(
         &'life self,
         request: HttpRequest,
@@ -273,50 +342,14 @@ impl HttpService for Observed {
         Self: 'future,
     {
         Box::pin(async move {
-            let watch = request.extensions().get::<Watch>().cloned();
-            let watch = watch.unwrap_or_else(|| Watch::new(ANSWER_BYTES_MAX, &Sent::default()));
-            watch.sent.set();
-            let answer = match self.0.execute(request).await {
-                Ok(answer) => answer,
-                Err(error) => {
-                    if error.kind() == HttpErrorKind::Connect {
-                        watch.sent.clear();
-                        watch.note(Seen { unreachable: true, answer: None });
-                    }
-                    return Err(error);
-                }
-            };
-            let (head, body) = answer.into_parts();
-            let mut chunks = body.bytes_stream();
-            let mut body = BytesMut::new();
-            while let Some(chunk) = chunks.next().await {
-                let chunk = chunk?;
-                let room = watch.bytes_max - body.len();
-                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                if chunk.len() > room {
-                    break;
-                }
-            }
-            let body = body.freeze();
-            let answer = Some((head.status.as_u16(), wait(&head.headers), body.clone()));
-            watch.note(Seen { unreachable: false, answer });
-            Ok(HttpResponse::from_parts(head, body.into()))
+            let nobody = || HttpError::new(HttpErrorKind::Interrupted, io::Error::other("nobody passes it on"));
+            let watch = request.extensions().get::<Watch>().cloned().ok_or_else(nobody)?;
+            let (answer, answered) = oneshot::channel();
+            let asked = watch.asked.clone();
+            asked.send(Asked { request, watch, answer }).map_err(|_| nobody())?;
+            answered.await.map_err(|_| nobody())?
         })
     }
-}
-
-/// An error and what is behind it, in one line.
-fn chain(error: &object_store::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 impl Target for StoreTarget {

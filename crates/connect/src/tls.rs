@@ -3,9 +3,11 @@
 
 use std::sync::{Arc, OnceLock};
 
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
+use rustls_platform_verifier::BuilderVerifierExt;
 
 use crate::SecretText;
 use crate::call::CallError;
@@ -38,12 +40,6 @@ pub fn install_tls_provider() {
     });
 }
 
-/// A configuration that no server passes, for clients that ask for one and will not use it.
-pub(crate) fn trusts_nobody() -> Result<ClientConfig, CallError> {
-    install_tls_provider();
-    Ok(builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
-}
-
 fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, CallError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -51,6 +47,17 @@ fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, CallError> {
 }
 
 impl Tls {
+    /// A whole configuration: the own CA is trusted, or what the system trusts.
+    pub(crate) fn config(&self) -> Result<ClientConfig, CallError> {
+        if let Some(own) = self.with_own_ca()? {
+            return Ok(own);
+        }
+        let builder = builder()?
+            .with_platform_verifier()
+            .map_err(|error| CallError::setup(format!("the system's trust cannot be used: {error}")))?;
+        self.identified(builder)
+    }
+
     /// A whole configuration where an own CA is trusted; `None`: the system's trust, which each
     /// client library finds in its own way.
     pub(crate) fn with_own_ca(&self) -> Result<Option<ClientConfig>, CallError> {
@@ -63,12 +70,15 @@ impl Tls {
                 .map_err(|error| CallError::setup(format!("a certificate of `ca` cannot be used: {error}")))?;
         }
         let builder = builder()?.with_root_certificates(roots);
-        let Some(identity) = &self.identity else { return Ok(Some(builder.with_no_client_auth())) };
+        self.identified(builder).map(Some)
+    }
+
+    fn identified(&self, builder: ConfigBuilder<ClientConfig, WantsClientCert>) -> Result<ClientConfig, CallError> {
+        let Some(identity) = &self.identity else { return Ok(builder.with_no_client_auth()) };
         let (chain, key) = identity.parsed()?;
-        let config = builder
+        builder
             .with_client_auth_cert(chain, key)
-            .map_err(|error| CallError::setup(format!("the client certificate and its key do not fit: {error}")))?;
-        Ok(Some(config))
+            .map_err(|error| CallError::setup(format!("the client certificate and its key do not fit: {error}")))
     }
 
     /// The same for clients that cannot be given a certificate beside the system's trust.
@@ -86,12 +96,6 @@ impl Identity {
         let key = PrivateKeyDer::from_pem_slice(self.key_pem.expose().as_bytes())
             .map_err(|_| CallError::setup("the client certificate's key is no private key in PEM"))?;
         Ok((chain, key))
-    }
-
-    /// Certificate and key in one text, as reqwest takes them.
-    pub(crate) fn joined(&self) -> Result<Vec<u8>, CallError> {
-        self.parsed()?;
-        Ok([self.certificate_pem.as_slice(), b"\n", self.key_pem.expose().as_bytes()].concat())
     }
 }
 

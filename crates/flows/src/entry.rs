@@ -74,6 +74,9 @@ pub fn markdown() -> String {
     format!("| kind | name | meaning |\n|---:|---|---|\n{}", rows.collect::<String>())
 }
 
+/// Room that a body is made in: most fit.
+const BODY_BYTES: usize = 1024;
+
 /// An entry that is about to be written.
 #[derive(Clone, Debug)]
 pub struct Draft {
@@ -101,7 +104,8 @@ impl Draft {
         body: &impl Serialize,
     ) -> Draft {
         // plain structs and JSON values always serialize; what could not would be an empty body, which reads as absent
-        let body = serde_json::to_vec(body).unwrap_or_default();
+        let mut bytes = Vec::with_capacity(BODY_BYTES);
+        let body = serde_json::to_writer(&mut bytes, body).map(|()| bytes).unwrap_or_default();
         Draft { kind, time, key, stream: stream.into(), id: String::new(), body }
     }
 
@@ -112,17 +116,19 @@ impl Draft {
         self
     }
 
-    /// As the frame's payload.
-    #[must_use]
-    pub fn payload(&self) -> Entry {
-        Entry {
+    /// Lends it as the frame's payload: nothing is copied.
+    pub fn with_payload<T>(&mut self, on: impl FnOnce(&Entry) -> T) -> T {
+        let entry = Entry {
             time_ns: self.time.0,
             key: self.key,
             kind: self.kind as u8,
-            stream: self.stream.clone(),
-            id: self.id.clone(),
-            body: self.body.clone(),
-        }
+            stream: std::mem::take(&mut self.stream),
+            id: std::mem::take(&mut self.id),
+            body: std::mem::take(&mut self.body),
+        };
+        let done = on(&entry);
+        (self.stream, self.id, self.body) = (entry.stream, entry.id, entry.body);
+        done
     }
 }
 

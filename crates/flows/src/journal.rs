@@ -38,13 +38,15 @@ impl Journal {
     ///
     /// # Errors
     /// [`Refused`]: none was taken. [`Refused::Limit`] where one is too long for a frame.
-    pub fn append(&mut self, drafts: &[Draft], now: TimestampNs) -> Result<Vec<Offset>, Refused> {
+    pub fn append(&mut self, drafts: &mut [Draft], now: TimestampNs) -> Result<Vec<Offset>, Refused> {
         self.builder.clear();
         let from = self.log.end().0;
         let mut offsets = Vec::with_capacity(drafts.len());
-        for draft in drafts {
-            let frame = self.builder.entry(ProducerId::SELF, Sequence(0), &draft.payload());
-            frame.map_err(|_| Refused::Limit)?;
+        for draft in &mut *drafts {
+            let built = draft.with_payload(|entry| self.builder.entry(ProducerId::SELF, Sequence(0), entry).is_ok());
+            if !built {
+                return Err(Refused::Limit);
+            }
             offsets.push(Offset(from + self.builder.bytes().len() as u64));
         }
         self.log.append(self.builder.bytes(), now)?;

@@ -124,6 +124,7 @@ impl Letter {
     #[must_use]
     pub fn to_message(&self) -> Message {
         Message {
+            envelope: std::sync::OnceLock::new(),
             offset: Offset(self.offset),
             id: self.message.clone(),
             stream: self.stream.clone(),

@@ -5,11 +5,13 @@
 //! known by.
 
 use crate::entry::{Draft, EntryKind, Stored};
+use bytes::Bytes;
 use delivery::Offset;
 use model::TimestampNs;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use std::sync::OnceLock;
 
 /// Longest message id, in bytes.
 pub const ID_BYTES_MAX: usize = 1024;
@@ -70,6 +72,8 @@ pub struct Message {
     pub body: Value,
     /// Length of the body as it is stored, in bytes.
     pub bytes: usize,
+    /// What it is as an event in its envelope, once somebody has asked.
+    pub(crate) envelope: OnceLock<Bytes>,
 }
 
 impl Message {
@@ -83,6 +87,7 @@ impl Message {
             time: stored.time(),
             body: stored.json(),
             bytes: stored.bytes().len(),
+            envelope: OnceLock::new(),
         })
     }
 
@@ -188,9 +193,13 @@ struct CloudEvent<'a> {
     kind: &'a Value,
 }
 
-/// A message as an event in the envelope of CloudEvents 1.0, as JSON.
+/// A message as an event in the envelope of CloudEvents 1.0, as JSON; made once for all who want it.
 #[must_use]
-pub fn cloud_event(message: &Message) -> Vec<u8> {
+pub fn cloud_event(message: &Message) -> Bytes {
+    message.envelope.get_or_init(|| make_cloud_event(message)).clone()
+}
+
+fn make_cloud_event(message: &Message) -> Bytes {
     let field = |name: &str| message.body.get(name).unwrap_or(&Value::Null);
     let event = CloudEvent {
         data: field("data"),
@@ -206,7 +215,7 @@ pub fn cloud_event(message: &Message) -> Vec<u8> {
         kind: field("type"),
     };
     // JSON values and texts always serialize
-    serde_json::to_vec(&event).unwrap_or_default()
+    Bytes::from(serde_json::to_vec(&event).unwrap_or_default())
 }
 
 /// 64 bits of a text, the same on every machine and in every release: FNV-1a, then the finaliser
@@ -270,6 +279,7 @@ mod tests {
             time,
             body: event_body("1", "press", "fault", time, more),
             bytes: 0,
+            envelope: OnceLock::new(),
         };
         let told: Value = serde_json::from_slice(&cloud_event(&message)).expect("JSON");
         let expected = json!({

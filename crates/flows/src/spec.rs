@@ -5,6 +5,7 @@
 //! published before goes on with the old one, so every try of a delivery has the same body.
 
 use crate::message::{Message, MessageKind, hash64, idempotency_key};
+use bytes::Bytes;
 use delivery::{Offset, Policy};
 use expr::{Expr, Template};
 use model::Glob;
@@ -134,6 +135,17 @@ pub struct FlowSpec {
     pub target: String,
 }
 
+impl FlowSpec {
+    /// Whether anything of this flow looks into an answer beyond its status.
+    #[must_use]
+    pub const fn reads_answers(&self) -> bool {
+        self.success.is_some()
+            || self.probe.is_some()
+            || self.reconcile.is_some()
+            || matches!(self.pattern, Pattern::Batch)
+    }
+}
+
 /// How messages become calls, as text: what is journalled.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DefinitionText {
@@ -195,7 +207,7 @@ pub struct Rendered {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Payload {
     /// These bytes.
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
     /// A batch's document, kept beside the journal under its SHA-256.
     Document {
         /// Hexadecimal SHA-256: the file's name.
@@ -314,8 +326,8 @@ fn payload(message: &Message, mapped: Option<Value>) -> (String, Payload) {
     let json = "application/json".to_owned();
     if let Some(mapped) = mapped {
         return match mapped {
-            Value::String(text) => ("text/plain; charset=utf-8".to_owned(), Payload::Bytes(text.into_bytes())),
-            other => (json, Payload::Bytes(other.to_string().into_bytes())),
+            Value::String(text) => ("text/plain; charset=utf-8".to_owned(), Payload::Bytes(text.into())),
+            other => (json, Payload::Bytes(other.to_string().into())),
         };
     }
     match (message.kind(), message.body.pointer("/document/sha256").and_then(Value::as_str)) {
@@ -327,7 +339,7 @@ fn payload(message: &Message, mapped: Option<Value>) -> (String, Payload) {
             let event = crate::message::cloud_event(message);
             ("application/cloudevents+json; charset=utf-8".to_owned(), Payload::Bytes(event))
         }
-        _ => (json, Payload::Bytes(message.object().to_string().into_bytes())),
+        _ => (json, Payload::Bytes(message.object().to_string().into())),
     }
 }
 
@@ -385,7 +397,15 @@ mod tests {
         let definition = Definition::compile(text).expect("it compiles");
         let body = json!({ "source": "press", "severity": 500, "data": { "line": "l1", "parts": [1] } });
         let (id, stream) = ("press#1".to_owned(), "event/fault".to_owned());
-        definition.key(&Message { offset: Offset(1), id, stream, time: TimestampNs(0), body, bytes: 0 })
+        definition.key(&Message {
+            offset: Offset(1),
+            id,
+            stream,
+            time: TimestampNs(0),
+            body,
+            bytes: 0,
+            envelope: Default::default(),
+        })
     }
 
     #[test]

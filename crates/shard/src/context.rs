@@ -19,6 +19,7 @@ use crate::{
     helper::Helper,
     lane::{LANES, Lane},
     meter::Meters,
+    parking::{Parking, RELEASED, Ticket},
     sender::ShardSender,
     stages::{Look, Stages},
     task::Measured,
@@ -58,6 +59,8 @@ pub(crate) struct Inner {
     slice_began_ns: Cell<u64>,
     /// What each lane used up in the present duty cycle (S2).
     lane_spent_ns: [Cell<u64>; LANES],
+    /// The tasks that wait for its next.
+    lane_parking: [RefCell<Parking>; LANES],
 }
 
 impl ShardContext {
@@ -74,6 +77,7 @@ impl ShardContext {
                 sleeper: RefCell::default(),
                 slice_began_ns: Cell::new(0),
                 lane_spent_ns: Default::default(),
+                lane_parking: Default::default(),
                 settings,
             }),
         }
@@ -185,13 +189,36 @@ impl ShardContext {
         self.inner.lane_spent_ns[lane as usize].get() >= lane.budget_ns()
     }
 
+    /// A task took its turn.
     pub(crate) fn spend(&self, lane: Lane, ns: u64) {
         let spent = &self.inner.lane_spent_ns[lane as usize];
         spent.set(spent.get().saturating_add(ns));
+        self.inner.stages.busy(ns);
     }
 
+    /// A task waits until its lane has its next budget; the duty cycle that gives it may be asleep.
+    pub(crate) fn wait_in_line(&self, lane: Lane, ticket: &mut Option<Ticket>, waker: &Waker) {
+        self.inner.lane_parking[lane as usize].borrow_mut().wait(ticket, waker);
+        self.kick();
+    }
+
+    /// Lets the next in line go; answers whether some still wait.
+    pub(crate) fn release_one(&self, lane: Lane) -> bool {
+        let parking = &self.inner.lane_parking[lane as usize];
+        let next = parking.borrow_mut().pop();
+        // the last that knows of a task drops it here, which may run any code of that task's
+        next.into_iter().for_each(Waker::wake);
+        !parking.borrow().is_empty()
+    }
+
+    /// New budgets; while somebody still waits, the next cycle comes soon.
     pub(crate) fn refill_lanes(&self) {
         self.inner.lane_spent_ns.iter().for_each(|spent| spent.set(0));
+        for lane in Lane::ALL {
+            if (0..RELEASED).map_while(|_| self.release_one(lane).then_some(())).count() == RELEASED {
+                self.kick();
+            }
+        }
     }
 }
 

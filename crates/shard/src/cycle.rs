@@ -169,6 +169,7 @@ impl Cycle {
                 let from_ns = SystemClock.monotonic_ns();
                 self.sleeps += 1;
                 self.timer.set(self.alarm_ns(from_ns));
+                self.context.inner.stages.sleeps();
                 self.asleep().await;
                 self.adapt(SystemClock.monotonic_ns().saturating_sub(from_ns));
                 self.context.inner.stages.slept();

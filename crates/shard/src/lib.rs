@@ -16,7 +16,8 @@
 //!   are looked at. The longest such poll is therefore what telemetry may have to wait; it is
 //!   measured by name, and named in the log when it overruns the quantum.
 //! - S2: each lower lane has a time budget a cycle, and at least one poll a cycle: a flood in one
-//!   lane, telemetry included, slows the others but stops none.
+//!   lane, telemetry included, slows the others but stops none. Who waits for the next budget waits
+//!   in line and costs nothing meanwhile, however many they are.
 //! - S3: no wake-up is lost: readiness is cleared before the look, kept from its edge on, and the
 //!   thread sleeps only if the look found nothing.
 //! - S4: a panic in a stage or a posted job ends the shard with its story; one in a lower-lane task
@@ -33,6 +34,7 @@ mod cycle;
 mod helper;
 mod lane;
 mod meter;
+mod parking;
 mod sender;
 mod stage;
 mod stages;

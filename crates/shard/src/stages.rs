@@ -40,6 +40,10 @@ pub(crate) struct Stages {
     always: bool,
     entries: RefCell<Vec<Entry>>,
     looked_ns: Cell<u64>,
+    /// The duty cycle sleeps: the thread may have slept since the last look, and is nobody's delay then.
+    asleep: Cell<bool>,
+    /// What lower-lane polls took since the last look.
+    busy_ns: Cell<u64>,
     interval: Meter,
     /// What a stage's panic said; the duty cycle goes on with it (S4).
     panic: RefCell<Option<Box<dyn Any + Send>>>,
@@ -53,6 +57,8 @@ impl Stages {
             always: mode == IoMode::Epoll,
             entries: RefCell::default(),
             looked_ns: Cell::new(SystemClock.monotonic_ns()),
+            asleep: Cell::new(false),
+            busy_ns: Cell::new(0),
             interval: Meter::new(),
             panic: RefCell::default(),
         }
@@ -71,7 +77,9 @@ impl Stages {
             return 0;
         }
         let mut at_ns = SystemClock.monotonic_ns();
-        self.interval.record(at_ns.saturating_sub(self.looked_ns.get()));
+        let busy_ns = self.busy_ns.take();
+        let since_ns = if self.asleep.get() { busy_ns } else { at_ns.saturating_sub(self.looked_ns.get()) };
+        self.interval.record(since_ns);
         let mut work = 0;
         for Entry { stage, meter } in entries.iter_mut() {
             let due = || stage.deadline_ns().is_some_and(|deadline_ns| deadline_ns <= at_ns);
@@ -97,9 +105,21 @@ impl Stages {
         work
     }
 
-    /// After sleep: the time asleep is nobody's delay.
+    /// A lower-lane task was polled for so long.
+    pub(crate) fn busy(&self, ns: u64) {
+        self.busy_ns.set(self.busy_ns.get().saturating_add(ns));
+    }
+
+    /// Until [`Self::slept`] only the time that tasks took counts between two looks.
+    pub(crate) fn sleeps(&self) {
+        self.asleep.set(true);
+    }
+
+    /// The duty cycle is awake again: what it slept is nobody's delay.
     pub(crate) fn slept(&self) {
-        self.looked_ns.set(SystemClock.monotonic_ns());
+        self.asleep.set(false);
+        let busy_ns = self.busy_ns.take();
+        self.looked_ns.set(SystemClock.monotonic_ns().saturating_sub(busy_ns));
     }
 
     pub(crate) fn interval(&self) -> &Meter {

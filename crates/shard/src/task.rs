@@ -10,7 +10,7 @@ use std::{
 use env::Clock;
 use uring::clock::SystemClock;
 
-use crate::{context::ShardContext, lane::Lane, meter::StageMeter};
+use crate::{context::ShardContext, lane::Lane, meter::StageMeter, parking::Ticket};
 
 /// A future in a lane; see [`ShardContext::spawn`].
 #[must_use = "a future does nothing until it is polled"]
@@ -18,13 +18,15 @@ pub struct Measured<F> {
     context: ShardContext,
     lane: Lane,
     meter: Rc<StageMeter>,
+    /// Its place in the line of those whose lane has used up its budget.
+    ticket: Option<Ticket>,
     /// Boxed, so that it needs no pin projection; one allocation a task, as spawning makes one.
     future: Pin<Box<F>>,
 }
 
 impl<F> Measured<F> {
     pub(crate) fn new(context: ShardContext, lane: Lane, meter: Rc<StageMeter>, future: F) -> Measured<F> {
-        Measured { context, lane, meter, future: Box::pin(future) }
+        Measured { context, lane, meter, ticket: None, future: Box::pin(future) }
     }
 }
 
@@ -33,14 +35,13 @@ impl<F: Future> Future for Measured<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let shard = self.context.clone();
+        if shard.lane_exhausted(self.lane) {
+            let lane = self.lane;
+            shard.wait_in_line(lane, &mut self.ticket, context.waker());
+            return Poll::Pending;
+        }
         if self.lane != Lane::Telemetry {
             shard.look_between();
-        }
-        if shard.lane_exhausted(self.lane) {
-            // The next duty cycle refills the lane; it may be asleep.
-            shard.kick();
-            context.waker().wake_by_ref();
-            return Poll::Pending;
         }
         let from_ns = shard.begin_slice();
         let polled = self.future.as_mut().poll(context);
@@ -48,6 +49,9 @@ impl<F: Future> Future for Measured<F> {
         let took_ns = to_ns.saturating_sub(from_ns);
         shard.spend(self.lane, took_ns);
         self.meter.record(shard.id(), took_ns, shard.inner.settings.quantum_ns, to_ns);
+        if !shard.lane_exhausted(self.lane) {
+            shard.release_one(self.lane);
+        }
         polled
     }
 }

@@ -184,6 +184,65 @@ fn a_flood_in_one_lane_does_not_stop_another() {
     }
 }
 
+/// S2: those that wait for their lane's next budget cost nothing, however many they are: telemetry
+/// is looked at for the polls that take place, not for those that wait.
+#[test]
+fn a_crowd_beyond_the_budget_waits_without_cost() {
+    const TASKS: u64 = 400;
+    for mode in modes() {
+        let telemetry = Shared::default();
+        telemetry.0.busy.set(true);
+        let (to, from) = channel();
+        let stage = telemetry.clone();
+        let shard = start(mode, move |context| {
+            for number in 0..TASKS {
+                let to = to.clone();
+                context.spawn(Lane::Event, "crowd", async move {
+                    for _ in 0..3 {
+                        let until_ns = SystemClock.monotonic_ns() + 100_000;
+                        while SystemClock.monotonic_ns() < until_ns {}
+                        tokio::task::yield_now().await;
+                    }
+                    to.send(number).expect("the test listens");
+                });
+            }
+            Ok(vec![TestStage::boxed("telemetry", &stage)])
+        });
+        let mut done: Vec<u64> = from.iter().collect();
+        let polls = telemetry.0.polls.get();
+        done.sort_unstable();
+        assert!(done.iter().copied().eq(0..TASKS), "each had its turns ({mode})");
+        // a cycle's own looks, and one for each of the few polls that its budget serves
+        let turns = TASKS * 4;
+        assert!(polls < turns * 20, "{polls} looks for {turns} turns ({mode})");
+        end(shard).expect("a clean end");
+    }
+}
+
+/// A task that is polled before the duty cycle wakes does not count the sleep as time between looks.
+#[test]
+fn sleep_is_nobodys_delay() {
+    for mode in modes() {
+        let began_ns = SystemClock.monotonic_ns();
+        let (to, from) = channel();
+        let shard = start(mode, move |context| {
+            context.spawn(Lane::Batch, "dozes", async move {
+                for _ in 0..20 {
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                }
+                to.send(()).expect("the test listens");
+            });
+            Ok(Vec::new())
+        });
+        from.recv().expect("it woke up");
+        let sender = shard.sender();
+        end(shard).expect("a clean end");
+        let took_ns = SystemClock.monotonic_ns() - began_ns;
+        let between = sender.stats().look_interval;
+        assert!(between.count > 20 && between.sum_ns < took_ns / 2, "{between:?} of {took_ns} ns ({mode})");
+    }
+}
+
 /// S3: a shard that sleeps is woken by a post from another thread, every time.
 #[test]
 fn a_post_wakes_a_sleeping_shard() {

@@ -122,25 +122,27 @@ fn read(flow: &Rc<FlowShard>, wanted: ReadWanted) {
 
 /// Makes one attempt and tells the desk what came of it.
 async fn deliver(flow: Rc<FlowShard>, send: Send) {
-    let target = Rc::clone(&flow.targets[send.flow]);
-    let body = match &send.call.body {
-        Payload::Bytes(bytes) => Ok(Bytes::from(bytes.clone())),
-        Payload::Document { sha256 } => compose::document(&flow, sha256).await,
+    let Send { flow: index, id, probe, call: mut made, timeout_ns, .. } = send;
+    let target = Rc::clone(&flow.targets[index]);
+    let body = match std::mem::replace(&mut made.body, Payload::Bytes(Bytes::new())) {
+        Payload::Bytes(bytes) => Ok(bytes),
+        Payload::Document { sha256 } => compose::document(&flow, &sha256).await,
     };
     let report = match body {
         Ok(body) => {
             let call = Call {
-                method: send.call.method.clone(),
-                to: target.address(&send.call),
+                to: target.address(&made),
+                method: made.method,
                 headers: Vec::new(),
-                content_type: send.call.content_type.clone(),
+                content_type: made.content_type,
                 body,
-                idempotency_key: (!send.probe).then(|| send.call.idempotency_key.clone()),
-                id: send.call.message.clone(),
-                timeout: Duration::from_nanos(send.timeout_ns),
+                idempotency_key: (!probe).then_some(made.idempotency_key),
+                id: made.message,
+                timeout: Duration::from_nanos(timeout_ns),
             };
             let exchange = target.target.call(call).await;
-            report(&exchange, target.conflict)
+            let reads = flow.desk.borrow().outlets()[index].spec.reads_answers();
+            report(exchange, target.conflict, reads)
         }
         // without its document a batch can never go out: a dead letter says so
         Err(what) => Report {
@@ -150,34 +152,33 @@ async fn deliver(flow: Rc<FlowShard>, send: Send) {
             excerpt: String::new(),
             error: Some(what),
             took_ms: 0.0,
-            sent: send.call.address.clone(),
+            sent: made.address,
         },
     };
-    flow.desk.borrow_mut().on_report(send.flow, send.id, send.probe, &report, FlowShard::now());
+    flow.desk.borrow_mut().on_report(index, id, probe, &report, FlowShard::now());
     flow.wanted.notify_one();
 }
 
-/// An exchange as a flow keeps it.
-pub fn report(exchange: &Exchange, conflict: connect::Conflict) -> Report {
+/// An exchange as a flow keeps it; the answer only for one that reads it.
+pub fn report(exchange: Exchange, conflict: connect::Conflict, reads: bool) -> Report {
+    let outcome = classify(&exchange, conflict);
     let (status, answer, error) = match &exchange.result {
-        Ok(Reply::Answered { status, body, .. }) => {
-            let json = (body.len() <= ANSWER_BYTES_MAX).then(|| serde_json::from_slice(body).ok()).flatten();
+        Ok(Reply::Answered { status, body, .. }) if reads && body.len() <= ANSWER_BYTES_MAX => {
             let text = || serde_json::Value::from(String::from_utf8_lossy(body).into_owned());
-            let answer =
-                json.unwrap_or_else(|| if body.len() <= ANSWER_BYTES_MAX { text() } else { serde_json::Value::Null });
-            (Some(*status), answer, None)
+            (Some(*status), serde_json::from_slice(body).unwrap_or_else(|_| text()), None)
         }
+        Ok(Reply::Answered { status, .. }) => (Some(*status), serde_json::Value::Null, None),
         Ok(Reply::Acked { .. }) => (None, serde_json::Value::Null, None),
         Err(error) => (None, serde_json::Value::Null, Some(error.to_string())),
     };
     Report {
-        outcome: classify(exchange, conflict),
+        outcome,
         status,
         answer,
-        excerpt: exchange.excerpt.clone(),
+        excerpt: exchange.excerpt,
         error,
         took_ms: exchange.took.as_secs_f64() * 1_000.0,
-        sent: exchange.sent.clone(),
+        sent: exchange.sent,
     }
 }
 

@@ -130,7 +130,7 @@ async fn theirs(flow: &Rc<FlowShard>, at: usize, key: &str, told: &Reconcile) ->
         timeout: ASK,
     };
     let exchange = target.target.call(call).await;
-    let report = drive::report(&exchange, target.conflict);
+    let report = drive::report(exchange.clone(), target.conflict, true);
     let good = matches!(exchange.result, Ok(Reply::Answered { status: 200..=299, .. }));
     let status = json!(report.status);
     good.then(|| told.theirs.eval(&[("answer", &report.answer), ("status", &status)]).ok()).flatten()

@@ -1,6 +1,9 @@
 //! Addresses: which origin a call may go to, and how an address is shown.
 
-use reqwest::Url;
+use std::fmt;
+
+use hyper::Uri;
+use url::{Host, Position, Url};
 
 use crate::call::CallError;
 
@@ -10,9 +13,9 @@ const SECRET_NAMES: [&str; 8] = ["auth", "code", "key", "pass", "pwd", "secret",
 /// Scheme, host and port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Origin {
-    scheme: String,
-    host: String,
-    port: Option<u16>,
+    secure: bool,
+    host: Host,
+    port: u16,
 }
 
 impl Origin {
@@ -29,23 +32,54 @@ impl Origin {
     }
 
     fn of(url: &Url) -> Result<Self, String> {
-        let host = url.host_str().ok_or("the host is missing")?.to_owned();
+        let host = url.host().ok_or("the host is missing")?.to_owned();
         if !["http", "https"].contains(&url.scheme()) {
             return Err("only http and https addresses can be called".to_owned());
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err("user and password do not belong in the address; set them as its authentication".to_owned());
         }
-        Ok(Self { scheme: url.scheme().to_owned(), host, port: url.port_or_known_default() })
+        let secure = url.scheme() == "https";
+        Ok(Self { secure, host, port: url.port().unwrap_or(if secure { 443 } else { 80 }) })
     }
 
-    /// A call's address, if it is of this origin.
-    pub(crate) fn checked(&self, address: &str) -> Result<Url, String> {
+    pub(crate) fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// Name or address of the host, as it is looked up: without the brackets of IPv6.
+    pub(crate) fn name(&self) -> String {
+        match &self.host {
+            Host::Domain(name) => name.clone(),
+            Host::Ipv4(address) => address.to_string(),
+            Host::Ipv6(address) => address.to_string(),
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Value of the header `host` (RFC 9110 section 7.2): without the scheme's own port.
+    pub(crate) fn authority(&self) -> String {
+        let own = if self.secure { 443 } else { 80 };
+        if self.port == own { self.host.to_string() } else { format!("{}:{}", self.host, self.port) }
+    }
+
+    /// Path and query of a call's address, if it is of this origin.
+    pub(crate) fn checked(&self, address: &str) -> Result<Uri, String> {
         let url = Url::parse(address).map_err(|error| format!("{} is no address: {error}", shown(address)))?;
         if Self::of(&url)? != *self {
-            return Err(format!("{} is not at {}://{}, where this target is", shown(address), self.scheme, self.host));
+            return Err(format!("{} is not at {self}, where this target is", shown(address)));
         }
-        Ok(url)
+        let place = &url[Position::BeforePath..Position::AfterQuery];
+        place.parse().map_err(|error| format!("{} cannot be asked for: {error}", shown(address)))
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", if self.secure { "https" } else { "http" }, self.authority())
     }
 }
 
@@ -107,7 +141,22 @@ mod tests {
             assert!(origin.checked(wrong).is_err(), "{wrong}");
         }
         let known = Origin::of_template("https://erp.plant").expect("an origin");
-        assert!(known.checked("https://erp.plant:443/x").is_ok());
+        assert_eq!(known.checked("https://erp.plant:443/x?y=ü#z"), Ok(Uri::from_static("/x?y=%C3%BC")));
+        assert_eq!(known.checked("https://erp.plant"), Ok(Uri::from_static("/")));
+    }
+
+    #[test]
+    fn an_origin_is_said_as_headers_and_resolvers_want_it() {
+        for (address, authority, name, port) in [
+            ("http://erp.plant/x", "erp.plant", "erp.plant", 80),
+            ("http://erp.plant:443", "erp.plant:443", "erp.plant", 443),
+            ("https://erp.plant:443", "erp.plant", "erp.plant", 443),
+            ("https://[::1]:8443/", "[::1]:8443", "::1", 8443),
+            ("http://127.0.0.1:9101/", "127.0.0.1:9101", "127.0.0.1", 9101),
+        ] {
+            let origin = Origin::of_template(address).expect("an origin");
+            assert_eq!((origin.authority().as_str(), origin.name().as_str(), origin.port()), (authority, name, port));
+        }
     }
 
     #[test]

@@ -9,16 +9,20 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Client, Method, Request, Url};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Uri};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::SecretText;
-use crate::call::{CallError, Refusal, Reply};
-use crate::http::address::{Origin, shown};
-use crate::http::settings::{HttpSettings, OAuth2, client};
-use crate::http::{chain, read_answer};
+use crate::call::{CallError, Refusal};
+use crate::http::address::shown;
+use crate::http::client::Client;
+use crate::http::headers_of_all;
+use crate::http::settings::{HttpSettings, OAuth2};
+use crate::sent::Sent;
 
 /// Most bytes of a token endpoint's answer.
 const TOKEN_ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -43,19 +47,19 @@ pub(super) struct Token {
 /// Fetches and keeps the token.
 pub(super) struct Tokens {
     grant: OAuth2,
-    url: Url,
+    uri: Uri,
     client: Client,
     cached: Mutex<Option<Token>>,
 }
 
 impl Tokens {
     pub(super) fn new(grant: OAuth2) -> Result<Self, CallError> {
-        Origin::of_template(&grant.token_url)?;
-        let url = Url::parse(&grant.token_url).map_err(|error| CallError::setup(error.to_string()))?;
         let mut settings = HttpSettings::new(grant.token_url.clone());
         settings.tls = grant.tls.clone();
         settings.idle_connections = 0;
-        Ok(Self { client: client(&settings)?, url, grant, cached: Mutex::new(None) })
+        let client = Client::new(&settings)?;
+        let uri = client.origin().checked(&grant.token_url).map_err(CallError::setup)?;
+        Ok(Self { client, uri, grant, cached: Mutex::new(None) })
     }
 
     /// A token; a new one if the kept one is the `refused` one.
@@ -78,18 +82,16 @@ impl Tokens {
         let place = shown(&self.grant.token_url);
         let deadline = asked + TOKEN_TIMEOUT;
         let failed = |what: String| CallError::unreachable(format!("no token from {place}: {what}"));
-        let answer = tokio::time::timeout_at(deadline, self.client.execute(self.request()?))
-            .await
-            .map_err(|_| failed("no answer in time".to_owned()))?
-            .map_err(|error| failed(chain(&error.without_url())))?;
-        let reply =
-            read_answer(answer, TOKEN_ANSWER_BYTES_MAX, deadline).await.map_err(|error| failed(error.to_string()))?;
-        let Reply::Answered { status, body, complete, .. } = reply else {
-            return Err(failed("no answer".to_owned()));
-        };
-        let fields: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+        let answer = self.client.exchange(self.request()?, &Sent::default(), TOKEN_ANSWER_BYTES_MAX, deadline).await;
+        let answer = answer.map_err(|error| match error {
+            CallError::Timeout { .. } => failed("no answer in time".to_owned()),
+            CallError::Unreachable { what } | CallError::Lost { what } => failed(what),
+            other => other,
+        })?;
+        let status = answer.head.status.as_u16();
+        let fields: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         match status {
-            200 if complete => token(&fields, asked, number).map_err(failed),
+            200 if answer.complete => token(&fields, asked, number).map_err(failed),
             400..=403 => {
                 let why = fields["error"].as_str().unwrap_or("no reason given");
                 let what = format!("{place} gives us no token ({status}, {why}); check client id, secret and scope");
@@ -99,7 +101,7 @@ impl Tokens {
         }
     }
 
-    fn request(&self) -> Result<Request, CallError> {
+    fn request(&self) -> Result<Request<Full<Bytes>>, CallError> {
         let grant = &self.grant;
         let mut form = vec![("grant_type", "client_credentials")];
         form.extend(grant.scope.as_deref().map(|scope| ("scope", scope)));
@@ -109,16 +111,17 @@ impl Tokens {
             form.push(("client_secret", grant.client_secret.expose()));
         }
         let fields: Vec<String> = form.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-        let mut request = Request::new(Method::POST, self.url.clone());
-        let headers = request.headers_mut();
+        let body = fields.join("&");
+        let mut headers = headers_of_all(&self.client)?;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         if !grant.in_body {
             // section 2.3.1: both are form-encoded first
             let secret = SecretText::new(encoded(grant.client_secret.expose()));
             headers.insert(AUTHORIZATION, basic(&encoded(&grant.client_id), &secret)?);
         }
-        *request.body_mut() = Some(fields.join("&").into());
+        let mut request = Request::new(Full::new(Bytes::from(body)));
+        (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (Method::POST, self.uri.clone(), headers);
         Ok(request)
     }
 }

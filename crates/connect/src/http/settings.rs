@@ -1,15 +1,9 @@
-//! How an HTTP target is set up, and the client that follows from it.
+//! How an HTTP target is set up.
 
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::redirect::Policy;
-use reqwest::{Client, retry};
-
-use crate::call::CallError;
 use crate::http::address::shown;
-use crate::http::chain;
-use crate::tls::trusts_nobody;
 use crate::{SecretText, Tls};
 
 /// Time for a connection, TLS included.
@@ -21,8 +15,6 @@ const IDLE_CONNECTIONS: usize = 8;
 /// How long they stay: less than what servers commonly close after, because a request that meets a
 /// connection being closed is in doubt.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Most headers of an answer.
-const HEADERS_MAX: usize = 128;
 
 /// An HTTP target.
 #[derive(Clone)]
@@ -110,34 +102,4 @@ impl fmt::Debug for HttpSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpSettings").field("url", &shown(&self.url)).field("auth", &self.auth).finish_non_exhaustive()
     }
-}
-
-/// The client of a target: HTTP/1.1, no redirect, no proxy of the environment, no second try.
-pub(crate) fn client(settings: &HttpSettings) -> Result<Client, CallError> {
-    // where TLS is not spoken, a system without authorities is no obstacle
-    let plain = settings.url.starts_with("http://");
-    let own = if plain { Some(trusts_nobody()?) } else { settings.tls.with_own_ca()? };
-    let mut builder = Client::builder()
-        .http1_only()
-        .http1_max_headers(HEADERS_MAX)
-        .no_proxy()
-        .redirect(Policy::none())
-        .retry(retry::never())
-        .referer(false)
-        .tcp_nodelay(true)
-        .connect_timeout(settings.connect_timeout)
-        .pool_max_idle_per_host(settings.idle_connections)
-        .pool_idle_timeout(settings.idle_timeout)
-        .user_agent(concat!("millstream/", env!("CARGO_PKG_VERSION")));
-    builder = match (own, &settings.tls.identity) {
-        (Some(config), _) => builder.tls_backend_preconfigured(config),
-        (None, None) => builder,
-        (None, Some(identity)) => {
-            let identity = reqwest::Identity::from_pem(&identity.joined()?).map_err(|error| {
-                CallError::setup(format!("the client certificate cannot be used: {}", chain(&error)))
-            })?;
-            builder.identity(identity)
-        }
-    };
-    builder.build().map_err(|error| CallError::setup(format!("no HTTP client: {}", chain(&error))))
 }

@@ -398,10 +398,11 @@ impl Desk {
         });
         let stream = MessageKind::Batch.stream(&run.batch);
         self.pay(now);
-        let message = Draft::new(EntryKind::Message, now, 0, stream, &body).named(&*run.id);
+        let mut message = Draft::new(EntryKind::Message, now, 0, stream, &body).named(&*run.id);
         // the message's offset is known before it is written: entries are appended end to end
         let mut probe = frame::Builder::new();
-        let fits = probe.entry(model::ProducerId::SELF, model::Sequence(0), &message.payload()).is_ok();
+        let fits =
+            message.with_payload(|entry| probe.entry(model::ProducerId::SELF, model::Sequence(0), entry).is_ok());
         if !fits {
             self.batches.failed(batch, "the run's totals are too long for the journal".to_owned(), now);
             return Err(Refused::Limit);

@@ -43,7 +43,7 @@ use env::disk::Disk;
 use gate::Gate;
 use model::{LogPosition, Refused, TimestampNs};
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 /// Messages that become recent in one step.
@@ -52,6 +52,8 @@ const COMMITTED_PER_STEP: usize = 4;
 const FLOWS_PER_STEP: usize = 4;
 /// Calls at which no further engine runs in one step: each is rendered in it.
 const SENDS_PER_STEP: usize = 2;
+/// Kinds of work that take turns.
+const TURNS: u8 = 5;
 /// Steps between two looks at every flow's deadline while there are flows that have something to do.
 const STEPS_PER_SCAN: u32 = 16;
 /// Newest messages that are held for flows that are a little behind, by count and bytes.
@@ -117,6 +119,8 @@ pub struct Desk {
     /// Every message behind this one is among the recent ones.
     dropped: Offset,
     next_fed: usize,
+    /// Whose turn it was last.
+    turn: u8,
     /// Steps since every flow's deadline was looked at.
     unscanned: u32,
     /// Flows whose engines have something to do, each once.
@@ -188,16 +192,28 @@ impl Desk {
     /// One step; answers whether there is more to do now.
     pub fn step(&mut self, now_ns: u64, now: TimestampNs, disk: &mut dyn Disk) -> bool {
         // what is owed is written first, so that a snapshot does not speak of what is not
-        let mut work = self.pay(now);
-        work += self.poll_journal(now_ns, now, disk);
-        work += self.commit(now);
-        work += self.feed(now);
-        if self.owed.is_empty() && !self.closing {
-            work += self.run_flows(now);
-            work += self.run_alarms(now);
+        let work = self.pay(now) + self.poll_journal(now_ns, now, disk);
+        work + self.take_turn(now) > 0
+    }
+
+    /// Does one kind of work, the next one that there is: a step stays short whatever else waits.
+    fn take_turn(&mut self, now: TimestampNs) -> usize {
+        for _ in 0..TURNS {
+            self.turn = (self.turn + 1) % TURNS;
+            let may_start = self.owed.is_empty() && !self.closing;
+            let done = match self.turn {
+                0 => self.commit(now),
+                1 => self.feed(now),
+                2 if may_start => self.run_flows(now),
+                3 if may_start => self.run_alarms(now),
+                4 => self.tidy(now),
+                _ => 0,
+            };
+            if done > 0 {
+                return done;
+            }
         }
-        self.tidy(now);
-        work > 0
+        0
     }
 
     /// Writes what is owed to the journal, in order (J12).
@@ -210,10 +226,13 @@ impl Desk {
                 bytes <= OWED_BYTES_PER_APPEND
             });
             let count = fits.count().max(1);
-            let drafts: Vec<Draft> = self.owed.iter().take(count).cloned().collect();
-            match self.journal.append(&drafts, now) {
+            let mut drafts: Vec<Draft> = self.owed.drain(..count).collect();
+            let appended = self.journal.append(&mut drafts, now);
+            if appended.is_err() {
+                drafts.drain(..).rev().for_each(|draft| self.owed.push_front(draft));
+            }
+            match appended {
                 Ok(offsets) => {
-                    self.owed.drain(..count);
                     self.gate.note_written(count, offsets.last().copied());
                     for (draft, offset) in drafts.into_iter().zip(offsets) {
                         self.note_written(draft, offset);
@@ -231,9 +250,10 @@ impl Desk {
     fn drop_too_long(&mut self, count: usize) {
         let behind = self.owed.split_off(count);
         let before = self.owed.len();
-        self.owed.retain(|draft| {
+        self.owed.retain_mut(|draft| {
+            let mut probe = frame::Builder::new();
             let fits =
-                frame::Builder::new().entry(model::ProducerId::SELF, model::Sequence(0), &draft.payload()).is_ok();
+                draft.with_payload(|entry| probe.entry(model::ProducerId::SELF, model::Sequence(0), entry).is_ok());
             if !fits {
                 let (kind, stream, bytes) = (draft.kind, &draft.stream, draft.body.len());
                 tracing::error!(?kind, stream, bytes, "an entry is too long for the journal and is left out");
@@ -405,9 +425,9 @@ impl Desk {
     }
 
     /// Carries letters forward, moves the hold, and forgets what retention took.
-    fn tidy(&mut self, now: TimestampNs) {
+    fn tidy(&mut self, now: TimestampNs) -> usize {
         if now.0 - self.tidied.0 < TIDY_NS && now >= self.tidied {
-            return;
+            return 0;
         }
         self.tidied = now;
         let low = self.low();
@@ -427,6 +447,7 @@ impl Desk {
         }
         self.note_passed(now);
         self.journal.hold(self.letters.needed_behind().map_or(low, |needed| needed.min(low)));
+        1
     }
 
     /// Writes down how far flows have come, so that a restart reads no more than it must.
@@ -459,7 +480,7 @@ impl Desk {
     ///
     /// What is owed comes first: nothing overtakes it, so that a definition or an alarm's event stands
     /// before everything that was published after it.
-    fn append(&mut self, drafts: Vec<Draft>, now: TimestampNs) -> Result<Vec<Offset>, Refused> {
+    fn append(&mut self, mut drafts: Vec<Draft>, now: TimestampNs) -> Result<Vec<Offset>, Refused> {
         if self.closing {
             return Err(Refused::Closed);
         }
@@ -467,7 +488,7 @@ impl Desk {
         if self.is_owing() {
             return Err(Refused::Busy);
         }
-        let offsets = self.journal.append(&drafts, now)?;
+        let offsets = self.journal.append(&mut drafts, now)?;
         for (draft, offset) in drafts.into_iter().zip(&offsets) {
             self.note_written(draft, *offset);
         }
@@ -480,7 +501,8 @@ impl Desk {
         self.ids.put(&draft.stream, &draft.id, offset);
         note_stream(&mut self.event_streams, &draft.stream);
         self.published += 1;
-        let message = Message { offset, id: draft.id, stream: draft.stream, time: draft.time, body, bytes };
+        let (id, stream, time, envelope) = (draft.id, draft.stream, draft.time, OnceLock::new());
+        let message = Message { offset, id, stream, time, body, bytes, envelope };
         self.uncommitted.push_back(Arc::new(message));
     }
 

@@ -433,6 +433,7 @@ impl Recovery {
             wants: Wants::default(),
             gate: Gate::default(),
             next_fed: 0,
+            turn: 0,
             unscanned: 0,
             ready: VecDeque::new(),
             is_ready: vec![false; count],

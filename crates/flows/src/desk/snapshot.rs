@@ -133,8 +133,8 @@ pub(super) fn batch(book: &Book, tell: &mut dyn FnMut(Draft)) {
 /// What a segment begins with.
 pub(super) fn write(builder: &mut Builder, desk: &DeskParts<'_>) {
     let zero = TimestampNs(0);
-    let mut tell = |draft: Draft| {
-        if builder.entry(ProducerId::SELF, Sequence(0), &draft.payload()).is_err() {
+    let mut tell = |mut draft: Draft| {
+        if draft.with_payload(|entry| builder.entry(ProducerId::SELF, Sequence(0), entry).is_err()) {
             tracing::error!(stream = draft.stream, "a part of a snapshot is too long for the journal and is left out");
         }
     };

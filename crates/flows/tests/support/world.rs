@@ -243,7 +243,7 @@ impl World {
         let flow = self.desk.outlets()[send.flow].spec.name.clone();
         let is_odd = !send.probe && self.fault != Fault::None && self.random.below(40) == 0;
         if self.fault == Fault::BodyChanged && send.attempt > 1 && !send.probe {
-            send.call.body = flows::spec::Payload::Bytes(b"changed".to_vec());
+            send.call.body = flows::spec::Payload::Bytes("changed".into());
         }
         let target = self.targets.entry(flow.clone()).or_default();
         let Planned { effect_ns, answer_ns, report: said } = target.plan(&send, &mut self.random);

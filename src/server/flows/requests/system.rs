@@ -70,7 +70,7 @@ pub(super) async fn call(
         })
         .await;
     let system = route.gate.borrow().system().clone();
-    let report = drive::report(&exchange, target.conflict);
+    let report = drive::report(exchange.clone(), target.conflict, true);
     match exchange.result {
         Ok(Reply::Answered { status, retry_after, ref body, ref content_type, complete }) => {
             if !(200..300).contains(&status) {

@@ -9,27 +9,24 @@
 //!   condition, or not of the flow's streams. What lies behind it is read from the journal later.
 //! - J8: at most a window's worth of messages is held, however long the backlog is.
 
+mod definitions;
+mod recovery;
+mod rows;
+
 use crate::entry::{Draft, EntryKind};
-use crate::letters::{Letter, LetterState, SentRequest, delivery_name};
+use crate::letters::{Letter, SentRequest};
 use crate::message::Message;
 use crate::spec::{Definition, FlowSpec, MappingError, Payload, Rendered, order};
 use crate::stats::FlowStats;
 use crate::trail::{self, AttemptLine, Report};
-use delivery::{Action, Attempted, Consumer, DeadReason, DeliveryId, End, Item, Offset, Outcome, Settled};
+use delivery::{Action, Attempted, Consumer, DeliveryId, End, Item, Offset, Outcome, Settled};
 use model::TimestampNs;
+pub use rows::Row;
+pub(crate) use rows::{AttemptBody, SettledBody};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-
-/// Deliveries that have ended and are still shown.
-const RECENT_MAX: usize = 200;
-/// Deliveries whose attempts a snapshot tells, and how many of each.
-const TRIED_MAX: usize = 128;
-const TRIED_LINES_MAX: usize = 5;
-/// Longest request body that a dead letter shows, in bytes.
-const SHOWN_BYTES_MAX: usize = 64 << 10;
 
 /// A call that is to be made now.
 #[derive(Clone, Debug)]
@@ -63,52 +60,6 @@ struct Pending {
     ordered_at: Offset,
     /// What the receiver knows it by, once it was rendered.
     sent_as: Option<String>,
-    request: Option<SentRequest>,
-}
-
-/// A delivery as it is shown.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Row {
-    /// `<flow>@<offset>[.<replay>]`
-    pub id: String,
-    /// The message's offset.
-    pub offset: u64,
-    /// The message's id.
-    pub message: String,
-    /// The message's stream.
-    pub stream: String,
-    /// What orders it.
-    pub key: String,
-    /// One word.
-    pub state: String,
-    /// When the message was published, ns.
-    pub created_ns: i64,
-    /// When something last happened, ns.
-    pub updated_ns: i64,
-    /// When it is tried next, ns.
-    pub next_ns: Option<i64>,
-    /// What the receiver knows it by.
-    pub idempotency_key: String,
-    /// Every attempt that is kept.
-    pub attempts: Vec<AttemptLine>,
-}
-
-/// The body of a settled entry.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct SettledBody {
-    /// What the engine said.
-    pub(crate) settled: Settled,
-    /// The row, for answers after a restart.
-    pub(crate) row: Row,
-}
-
-/// The body of an attempt's entry.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct AttemptBody {
-    /// What the engine said.
-    pub(crate) attempted: Attempted,
-    /// The attempt.
-    pub(crate) line: AttemptLine,
 }
 
 /// Who paused a flow.
@@ -211,62 +162,6 @@ impl Outlet {
         self.scanned
     }
 
-    /// Sets where scanning goes on: everything up to here is none of its business.
-    pub(crate) fn begin_at(&mut self, offset: Offset) {
-        self.consumer.skip_to(offset);
-        self.scanned = self.scanned.max(offset);
-        self.noted = self.scanned;
-    }
-
-    /// An engine that was restored.
-    pub(crate) fn restore(&mut self, consumer: Consumer) {
-        self.scanned = consumer.low();
-        self.noted = self.scanned;
-        self.history.clear();
-        self.past.clear();
-        self.consumer = consumer;
-    }
-
-    /// A definition that the journal holds, from an offset on; they come in order.
-    pub(crate) fn fold_definition(&mut self, from: Offset, definition: Definition) {
-        self.history.push((from, definition));
-    }
-
-    /// The journal was read up to an offset: the configured definition holds behind it, and what the
-    /// journal holds before. Answers whether it is another than the last one, and must be journalled.
-    pub(crate) fn take_definition(&mut self, end: Offset) -> bool {
-        let (_, configured) = self.definitions[0].clone();
-        let mut history = std::mem::take(&mut self.history);
-        let is_other = history.last().is_none_or(|(_, last)| last.text() != configured.text());
-        if is_other {
-            let from = if history.is_empty() { Offset(0) } else { end };
-            history.push((from, configured));
-        }
-        self.definitions = history;
-        is_other
-    }
-
-    /// The definition of today.
-    #[must_use]
-    pub fn definition(&self) -> &Definition {
-        &self.definitions[self.definitions.len() - 1].1
-    }
-
-    /// The definitions that what is unsettled may need, with where each begins.
-    pub(crate) fn live_definitions(&self) -> impl Iterator<Item = (Offset, &Definition)> {
-        let replayed =
-            self.pending.values().filter(|pending| !pending.letter.is_empty()).map(|pending| pending.ordered_at);
-        let low = replayed.chain([self.consumer.low()]).min().unwrap_or_default();
-        let first = self.definitions.iter().rposition(|(from, _)| *from <= low).unwrap_or(0);
-        self.definitions[first..].iter().map(|(from, definition)| (*from, definition))
-    }
-
-    fn definition_at(&self, offset: Offset) -> &Definition {
-        // what ends where a definition begins was published before it
-        let held = self.definitions.iter().rev().find(|(from, _)| *from < offset);
-        held.map_or_else(|| self.definition(), |(_, definition)| definition)
-    }
-
     /// A message of its streams was committed.
     pub(crate) fn on_arrival(&mut self) {
         self.arrived += 1;
@@ -343,21 +238,10 @@ impl Outlet {
         corrected: Option<Value>,
     ) {
         let letter = String::new();
-        let (attempts, number, sent_as, request) = (self.past.remove(&id).unwrap_or_default(), 0, None, None);
+        let (attempts, number, sent_as) = (self.past.remove(&id).unwrap_or_default(), 0, None);
         let (before, ordered_at) = (None, Offset(0));
-        let pending = Pending {
-            message,
-            key,
-            attempts,
-            number,
-            mapping,
-            letter,
-            corrected,
-            before,
-            ordered_at,
-            sent_as,
-            request,
-        };
+        let pending =
+            Pending { message, key, attempts, number, mapping, letter, corrected, before, ordered_at, sent_as };
         self.pending.insert(id, pending);
     }
 
@@ -380,7 +264,6 @@ impl Outlet {
         if self.consumer.is_pending(id) && !self.pending.contains_key(&id) {
             self.hold(id, message, letter.key.clone(), None, order.corrected);
             if let Some(pending) = self.pending.get_mut(&id) {
-                pending.request.clone_from(&letter.request);
                 pending.before.clone_from(&letter.request);
                 pending.letter.clone_from(&letter.id);
                 pending.ordered_at = Offset(order.at);
@@ -427,13 +310,15 @@ impl Outlet {
         let outcome = self.judge(probe, report);
         let Some(pending) = self.pending.get_mut(&id) else { return };
         let line = AttemptLine::new(pending.number, probe, report, &outcome, now);
-        if !matches!(outcome, Outcome::Delivered | Outcome::ProbeDone) {
+        // an attempt that ends its delivery stands in the delivery's own entry
+        let failed = (!matches!(outcome, Outcome::Delivered | Outcome::ProbeDone)).then(|| line.clone());
+        if let Some(line) = &failed {
             self.stats.on_failure(line.sentence(), now);
         }
-        trail::push(&mut pending.attempts, line.clone());
+        trail::push(&mut pending.attempts, line);
         let mut actions = std::mem::take(&mut self.actions);
         self.consumer.on_outcome(id, outcome, now, &mut actions);
-        self.act(&mut actions, Some(&line), now, wants);
+        self.act(&mut actions, failed.as_ref(), now, wants);
         self.actions = actions;
     }
 
@@ -490,13 +375,11 @@ impl Outlet {
             return Err(error.clone());
         }
         let call = if probe { self.render_probe(pending)? } else { self.render(id, pending)? };
-        let request = (!probe).then(|| shown(&call));
         if let Some(pending) = self.pending.get_mut(&id) {
             pending.number = attempt;
             if !probe {
                 pending.sent_as = Some(call.idempotency_key.clone());
             }
-            pending.request = request.or(pending.request.take());
         }
         let timeout_ns = self.spec.policy.timeout_ns;
         Ok(Send { flow: self.index, id, attempt, probe, call, timeout_ns })
@@ -512,7 +395,7 @@ impl Outlet {
         let corrected = pending.corrected.as_ref().map(|body| (body, id.replay));
         let mut call = self.definition_at(pending.ordered_at).render(flow, message, corrected)?;
         if let (None, Some(before)) = (corrected, &pending.before) {
-            if before.sha256 != digest(&call.body) {
+            if before.sha256 != rows::digest(&call.body) {
                 call.idempotency_key = crate::message::idempotency_key(flow, &message.identity(), Some(id.replay));
             } else if !before.idempotency_key.is_empty() {
                 call.idempotency_key.clone_from(&before.idempotency_key);
@@ -531,7 +414,7 @@ impl Outlet {
             method: probe.method.clone(),
             address: crate::spec::fill(&probe.address, "probe.http", message)?,
             content_type: String::new(),
-            body: Payload::Bytes(Vec::new()),
+            body: Payload::Bytes(bytes::Bytes::new()),
             idempotency_key: String::new(),
             message: message.id.clone(),
             file_name: None,
@@ -580,81 +463,11 @@ impl Outlet {
             let draft = self.draft(EntryKind::Letter, settled.id, now, &letter).named(letter.id);
             wants.drafts.push(draft);
         }
-        let row = self.row(settled.id, &pending, state, now, None);
+        let row = self.row(settled.id, pending, state, now, None);
         let body = SettledBody { settled: settled.clone(), row };
         wants.drafts.push(self.draft(EntryKind::Settled, settled.id, now, &body));
         self.remember(body.row);
     }
-
-    fn remember(&mut self, row: Row) {
-        if self.recent.len() == RECENT_MAX {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(row);
-    }
-
-    fn letter(&self, settled: &Settled, pending: &Pending, now: TimestampNs) -> Letter {
-        let message = &pending.message;
-        let reason = match (&settled.end, &pending.mapping) {
-            (End::Expired, _) => "expired",
-            (_, Some(_)) => "mapping",
-            (End::Dead { reason: DeadReason::Attempts { .. } }, _) => "attempts",
-            _ => "rejected",
-        };
-        // after a restart it may end without a try, and still was sent before
-        let unsent = || pending.mapping.is_none().then(|| self.render(settled.id, pending).ok()).flatten();
-        let request = pending.request.clone().or_else(|| unsent().map(|call| shown(&call)));
-        Letter {
-            id: delivery_name(&self.spec.name, settled.id),
-            flow: self.spec.name.clone(),
-            offset: settled.id.offset.0,
-            replay: settled.id.replay,
-            message: message.id.clone(),
-            stream: message.stream.clone(),
-            key: pending.key.clone(),
-            published_ns: message.time.0,
-            time_ns: now.0,
-            reason: reason.to_owned(),
-            request,
-            message_body: message.body.clone(),
-            attempts: pending.attempts.clone(),
-            expression: pending.mapping.as_ref().map(|error| error.expression.clone()),
-            input: pending.mapping.as_ref().map(|error| error.input.clone()),
-            state: LetterState::Open,
-            replays: Vec::new(),
-            by: None,
-        }
-    }
-
-    fn row(&self, id: DeliveryId, pending: &Pending, state: &str, now: TimestampNs, next: Option<TimestampNs>) -> Row {
-        let message = &pending.message;
-        let key = || crate::message::idempotency_key(&self.spec.name, &message.identity(), None);
-        Row {
-            id: delivery_name(&self.spec.name, id),
-            offset: id.offset.0,
-            message: message.id.clone(),
-            stream: message.stream.clone(),
-            key: pending.key.clone(),
-            state: state.to_owned(),
-            created_ns: message.time.0,
-            updated_ns: pending.attempts.last().map_or(now.0, |line| line.at_ns),
-            next_ns: next.map(|time| time.0),
-            idempotency_key: pending.sent_as.clone().unwrap_or_else(key),
-            attempts: pending.attempts.clone(),
-        }
-    }
-
-    /// Deliveries, those that are not settled first, then the newest that have ended.
-    #[must_use]
-    pub fn rows(&self, limit: usize) -> Vec<Row> {
-        let views = self.consumer.items().filter_map(|view| {
-            let pending = self.pending.get(&view.id)?;
-            Some(self.row(view.id, pending, view.state.word(), pending.message.time, view.next))
-        });
-        views.chain(self.recent.iter().rev().cloned()).take(limit).collect()
-    }
-
-    // ---- control -------------------------------------------------------------------------------
 
     /// Who paused it, if somebody did.
     #[must_use]
@@ -670,77 +483,8 @@ impl Outlet {
         self.paused = pause;
     }
 
-    /// Replays that have not ended, with what a restart needs of them.
-    pub(crate) fn replays(&self) -> Vec<crate::desk::ReplayBody> {
-        let ordered = self.pending.iter().filter(|(id, pending)| id.replay > 0 && !pending.letter.is_empty());
-        let replay = |(id, pending): (&DeliveryId, &Pending)| crate::desk::ReplayBody {
-            id: *id,
-            letter: pending.letter.clone(),
-            corrected: pending.corrected.clone(),
-            at: pending.ordered_at.0,
-        };
-        ordered.map(replay).collect()
-    }
-
-    /// The newest attempts of some deliveries that were tried and have not ended.
-    pub(crate) fn tried(&self) -> Vec<(DeliveryId, Vec<AttemptLine>)> {
-        let lines = self.pending.iter().map(|(id, pending)| (id, &pending.attempts)).chain(&self.past);
-        let tried = lines.filter(|(_, lines)| !lines.is_empty()).take(TRIED_MAX);
-        tried.map(|(id, lines)| (*id, lines[lines.len().saturating_sub(TRIED_LINES_MAX)..].to_vec())).collect()
-    }
-
     /// Unsettled deliveries of a key, newest message last: what a comparison must wait for.
     pub(crate) fn is_pending_key(&self, key: &str) -> bool {
         self.pending.values().any(|pending| pending.key == key)
-    }
-
-    // ---- recovery ------------------------------------------------------------------------------
-
-    pub(crate) fn fold_settled(&mut self, body: SettledBody) {
-        self.consumer.fold_settled(&body.settled);
-        self.past.remove(&body.settled.id);
-        self.remember(body.row);
-    }
-
-    pub(crate) fn fold_attempt(&mut self, body: AttemptBody) {
-        self.consumer.fold_attempted(&body.attempted);
-        let lines = self.past.entry(body.attempted.id).or_default();
-        // a snapshot may speak of it already
-        if !lines.contains(&body.line) {
-            trail::push(lines, body.line);
-        }
-    }
-
-    pub(crate) fn fold_lines(&mut self, id: DeliveryId, lines: Vec<AttemptLine>) {
-        self.past.insert(id, lines);
-    }
-}
-
-/// What was sent, for a person to look at.
-fn shown(call: &Rendered) -> SentRequest {
-    let body = match &call.body {
-        Payload::Bytes(bytes) => {
-            let text = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES_MAX)]);
-            if bytes.len() > SHOWN_BYTES_MAX { format!("{text}…") } else { text.into_owned() }
-        }
-        Payload::Document { sha256 } => format!("document {sha256}"),
-    };
-    SentRequest {
-        method: call.method.clone(),
-        url: call.address.clone(),
-        content_type: call.content_type.clone(),
-        body,
-        sha256: digest(&call.body),
-        idempotency_key: call.idempotency_key.clone(),
-    }
-}
-
-fn digest(body: &Payload) -> String {
-    match body {
-        Payload::Document { sha256 } => sha256.clone(),
-        Payload::Bytes(bytes) => {
-            let digit = |four: u8| char::from_digit(u32::from(four), 16).unwrap_or('0');
-            Sha256::digest(bytes).iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-        }
     }
 }

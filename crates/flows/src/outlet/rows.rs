@@ -1,0 +1,191 @@
+//! Deliveries as they are shown: rows, and letters of those that could not be made.
+
+use super::{Outlet, Pending};
+use crate::letters::{Letter, LetterState, SentRequest, delivery_name};
+use crate::message::Message;
+use crate::spec::{Payload, Rendered};
+use crate::trail::AttemptLine;
+use delivery::{Attempted, DeadReason, DeliveryId, End, Settled};
+use model::TimestampNs;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+/// Deliveries that have ended and are still shown.
+const RECENT_MAX: usize = 200;
+/// Longest request body that a dead letter shows, in bytes.
+const SHOWN_BYTES_MAX: usize = 64 << 10;
+
+/// A delivery as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// `<flow>@<offset>[.<replay>]`
+    pub id: String,
+    /// The message's offset.
+    pub offset: u64,
+    /// The message's id.
+    pub message: String,
+    /// The message's stream.
+    pub stream: String,
+    /// What orders it.
+    pub key: String,
+    /// One word.
+    pub state: String,
+    /// When the message was published, ns.
+    pub created_ns: i64,
+    /// When something last happened, ns.
+    pub updated_ns: i64,
+    /// When it is tried next, ns.
+    pub next_ns: Option<i64>,
+    /// What the receiver knows it by.
+    pub idempotency_key: String,
+    /// Every attempt that is kept.
+    pub attempts: Vec<AttemptLine>,
+}
+
+/// The body of a settled entry.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SettledBody {
+    /// What the engine said.
+    pub(crate) settled: Settled,
+    /// The row, for answers after a restart.
+    pub(crate) row: Row,
+}
+
+/// The body of an attempt's entry.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct AttemptBody {
+    /// What the engine said.
+    pub(crate) attempted: Attempted,
+    /// The attempt.
+    pub(crate) line: AttemptLine,
+}
+
+impl Outlet {
+    pub(super) fn remember(&mut self, row: Row) {
+        if self.recent.len() == RECENT_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(row);
+    }
+
+    pub(super) fn letter(&self, settled: &Settled, pending: &Pending, now: TimestampNs) -> Letter {
+        let message = &pending.message;
+        let reason = match (&settled.end, &pending.mapping) {
+            (End::Expired, _) => "expired",
+            (_, Some(_)) => "mapping",
+            (End::Dead { reason: DeadReason::Attempts { .. } }, _) => "attempts",
+            _ => "rejected",
+        };
+        // made again as it was sent: the same definition makes the same call; after a restart it may end
+        // without a try, and still was sent before
+        let made = || pending.mapping.is_none().then(|| self.render(settled.id, pending).ok()).flatten();
+        let before = pending.before.clone().filter(|_| pending.sent_as.is_none());
+        let request = before.or_else(|| made().map(|call| shown(&call)));
+        Letter {
+            id: delivery_name(&self.spec.name, settled.id),
+            flow: self.spec.name.clone(),
+            offset: settled.id.offset.0,
+            replay: settled.id.replay,
+            message: message.id.clone(),
+            stream: message.stream.clone(),
+            key: pending.key.clone(),
+            published_ns: message.time.0,
+            time_ns: now.0,
+            reason: reason.to_owned(),
+            request,
+            message_body: message.body.clone(),
+            attempts: pending.attempts.clone(),
+            expression: pending.mapping.as_ref().map(|error| error.expression.clone()),
+            input: pending.mapping.as_ref().map(|error| error.input.clone()),
+            state: LetterState::Open,
+            replays: Vec::new(),
+            by: None,
+        }
+    }
+
+    pub(super) fn row(
+        &self,
+        id: DeliveryId,
+        pending: impl Into<Shown>,
+        state: &str,
+        now: TimestampNs,
+        next: Option<TimestampNs>,
+    ) -> Row {
+        let Shown { message, key, sent_as, attempts } = pending.into();
+        let unsent = || crate::message::idempotency_key(&self.spec.name, &message.identity(), None);
+        Row {
+            id: delivery_name(&self.spec.name, id),
+            offset: id.offset.0,
+            message: message.id.clone(),
+            stream: message.stream.clone(),
+            key,
+            state: state.to_owned(),
+            created_ns: message.time.0,
+            updated_ns: attempts.last().map_or(now.0, |line| line.at_ns),
+            next_ns: next.map(|time| time.0),
+            idempotency_key: sent_as.unwrap_or_else(unsent),
+            attempts,
+        }
+    }
+
+    /// Deliveries, those that are not settled first, then the newest that have ended.
+    #[must_use]
+    pub fn rows(&self, limit: usize) -> Vec<Row> {
+        let views = self.consumer.items().filter_map(|view| {
+            let pending = self.pending.get(&view.id)?;
+            Some(self.row(view.id, pending, view.state.word(), pending.message.time, view.next))
+        });
+        views.chain(self.recent.iter().rev().cloned()).take(limit).collect()
+    }
+}
+
+/// What a row shows of a delivery.
+pub(super) struct Shown {
+    message: Arc<Message>,
+    key: String,
+    sent_as: Option<String>,
+    attempts: Vec<AttemptLine>,
+}
+
+impl From<Pending> for Shown {
+    fn from(Pending { message, key, sent_as, attempts, .. }: Pending) -> Shown {
+        Shown { message, key, sent_as, attempts }
+    }
+}
+
+impl From<&Pending> for Shown {
+    fn from(pending: &Pending) -> Shown {
+        let Pending { message, key, sent_as, attempts, .. } = pending;
+        Shown { message: Arc::clone(message), key: key.clone(), sent_as: sent_as.clone(), attempts: attempts.clone() }
+    }
+}
+
+/// What was sent, for a person to look at.
+fn shown(call: &Rendered) -> SentRequest {
+    let body = match &call.body {
+        Payload::Bytes(bytes) => {
+            let text = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES_MAX)]);
+            if bytes.len() > SHOWN_BYTES_MAX { format!("{text}…") } else { text.into_owned() }
+        }
+        Payload::Document { sha256 } => format!("document {sha256}"),
+    };
+    SentRequest {
+        method: call.method.clone(),
+        url: call.address.clone(),
+        content_type: call.content_type.clone(),
+        body,
+        sha256: digest(&call.body),
+        idempotency_key: call.idempotency_key.clone(),
+    }
+}
+
+pub(super) fn digest(body: &Payload) -> String {
+    match body {
+        Payload::Document { sha256 } => sha256.clone(),
+        Payload::Bytes(bytes) => {
+            let digit = |four: u8| char::from_digit(u32::from(four), 16).unwrap_or('0');
+            Sha256::digest(bytes).iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+        }
+    }
+}
