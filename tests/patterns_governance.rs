@@ -21,6 +21,35 @@ fn audited(server: &Server, what: &str, about: &str) -> Value {
     })
 }
 
+/// 1. A value rises above its limit and comes back below it, but not to where the alarm clears.
+/// 2. The server is killed. Started again it sees the value between the two: the alarm is still active.
+/// 3. The value falls below where it clears: the alarm is normal, after one event in all.
+#[test]
+fn an_alarm_between_limit_and_clear_outlives_a_crash() {
+    let sections = "[[source]]\nname = \"lab\"\nkind = \"native\"\npath = \"lab\"\n\n\
+         [[rule]]\nname = \"hot\"\nmatch = \"lab/**\"\nkind = \"high\"\nlimit = 180.0\nclear = 175.0\n\
+         event = \"overheat\"\n";
+    let mut server = Server::start(sections);
+    let value = |server: &Server, value: f64| {
+        server.put("/v1/ingest", &json!([{ "tag": "lab/kiln", "value": value }]));
+    };
+    let state = |server: &Server| server.ask("/v1/alarms")[0]["state"].as_str().map(str::to_owned);
+    value(&server, 190.0);
+    wait_for("the alarm is active", || state(&server).filter(|state| state == "unacknowledged"));
+    value(&server, 177.0);
+    server.kill();
+    server.run();
+    value(&server, 178.0);
+    wait_for("the new value is seen", || (server.latest("lab/kiln")?["value"] == 178.0).then_some(()));
+    value(&server, 179.0);
+    wait_for("and the next", || (server.latest("lab/kiln")?["value"] == 179.0).then_some(()));
+    assert_eq!(state(&server).as_deref(), Some("unacknowledged"), "it holds between limit and clear");
+    value(&server, 170.0);
+    wait_for("it clears", || state(&server).filter(|state| state == "cleared-unacknowledged"));
+    let events = server.ask("/v1/events?type=overheat");
+    assert_eq!(events.as_array().map(Vec::len), Some(1), "{events}");
+}
+
 /// 1. A flow is paused: it says by whom, what comes waits, other flows go on.
 /// 2. It is still paused after a crash.
 /// 3. It is resumed, and what waited goes out.

@@ -73,6 +73,11 @@ impl AlarmBook {
         AlarmBook { rules, ..AlarmBook::default() }
     }
 
+    /// The ids of the alarms whose condition holds: what a rule that has seen nothing yet goes by.
+    pub fn active(&self) -> impl Iterator<Item = &str> {
+        self.alarms.iter().filter(|(_, alarm)| alarm.is_active()).map(|(id, _)| id.as_str())
+    }
+
     /// A rule's condition began or ended on a tag. The alarm has changed when this returns; what it
     /// answers is to be written, in order.
     pub fn on_edge(&mut self, rule: &str, tag: &str, unit: &str, input: &Input, now: TimestampNs) -> Option<Change> {

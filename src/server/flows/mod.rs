@@ -25,6 +25,7 @@ pub use watch::watch;
 use crate::server::site::Site;
 use config::Config;
 use env::Clock;
+use flows::alarm_book::alarm_id;
 use flows::desk::Desk;
 use flows::journal::{JOURNAL, Journal, visit_entry};
 use flows::{Recovery, configure};
@@ -33,6 +34,7 @@ use model::{LogPosition, ShardId, TimestampNs};
 use requests::Requests;
 use shard::{Lane, ShardContext, ShardSender};
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
@@ -91,12 +93,20 @@ impl FlowShard {
 #[derive(Clone, Default)]
 pub struct FlowHandle {
     sender: Arc<OnceLock<ShardSender>>,
+    /// Alarms that were active when the journal was recovered, by id.
+    active: Arc<OnceLock<HashSet<String>>>,
 }
 
 impl FlowHandle {
     /// The flows' shard has started.
     pub fn set_sender(&self, sender: ShardSender) {
         let _ = self.sender.set(sender);
+    }
+
+    /// Whether a rule's alarm on a tag was active when the server last ran; `None` before the journal
+    /// is recovered.
+    pub fn was_active(&self, rule: &str, tag: &str) -> Option<bool> {
+        self.active.get().map(|active| active.contains(&alarm_id(rule, tag)))
     }
 
     /// Runs a future on the flows' shard, in the request lane, and answers what it answers. Once
@@ -193,6 +203,7 @@ impl OpenJournal {
         };
         let journal = Journal::new(log::Writer::new(settings, &self.recovered));
         let desk = self.recovery.finish(journal, FlowShard::now());
+        let _ = site.flows().active.set(desk.alarms().active().map(str::to_owned).collect());
         let wanted = Rc::new(Notify::new());
         let disk = drive::open_disk(context, &self.directory, Rc::clone(&wanted))?;
         let targets = targets::all(site.config(), context).map_err(std::io::Error::other)?;

@@ -61,6 +61,10 @@ pub async fn watch(pass: Rc<RefCell<Pass>>, site: Arc<Site>) {
         Some(watcher) => watcher,
         None => return, // nobody watches anything
     };
+    // an alarm between its limit and where it clears stays what it was
+    while watcher.site.flows().was_active("", "").is_none() {
+        tokio::time::sleep(AGAIN).await;
+    }
     loop {
         watcher.meet();
         let seen = watcher.see() + watcher.on_time();
@@ -112,7 +116,11 @@ impl Watcher {
 
     fn meet_one(&mut self, id: TagId, path: Arc<str>, unit: String) {
         let wanted = self.rules.iter().filter(|(_, glob)| glob.matches(&path));
-        let evaluators: Vec<Evaluator> = wanted.map(|(rule, _)| Evaluator::new(rule, Arc::clone(&path))).collect();
+        let evaluator = |rule: &Arc<Rule>| {
+            let active = self.site.flows().was_active(&rule.name, &path).unwrap_or_default();
+            Evaluator::new(rule, Arc::clone(&path)).assuming(active)
+        };
+        let evaluators: Vec<Evaluator> = wanted.map(|(rule, _)| evaluator(rule)).collect();
         let is_synced = self.syncs.iter().any(|glob| glob.matches(&path));
         if evaluators.is_empty() && !is_synced {
             return;
