@@ -47,7 +47,7 @@ fn an_alarm_between_limit_and_clear_outlives_a_crash() {
     value(&server, 170.0);
     wait_for("it clears", || state(&server).filter(|state| state == "cleared-unacknowledged"));
     let events = server.ask("/v1/events?type=overheat");
-    assert_eq!(events.as_array().map(Vec::len), Some(1), "{events}");
+    assert_eq!(events["events"].as_array().map(Vec::len), Some(1), "{events}");
 }
 
 /// 1. A flow is paused: it says by whom, what comes waits, other flows go on.

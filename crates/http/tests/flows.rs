@@ -299,7 +299,7 @@ async fn metrics_count_flows_alarms_and_the_journal() {
         "millstream_flow_backlog{flow=\"cmms \\\"ticket\\\"\\n\\\\\",pattern=\"event\"} 42",
         "millstream_flow_oldest_age_seconds{flow=\"cmms \\\"ticket\\\"\\n\\\\\",pattern=\"event\"} 90",
         "millstream_flow_oldest_age_seconds{flow=\"erp-replan\",pattern=\"event\"} 0",
-        "millstream_flow_dead_total{flow=\"goods-receipt-to-erp\",pattern=\"sync\"} 1",
+        "millstream_flow_dead_letters_open{flow=\"goods-receipt-to-erp\",pattern=\"sync\"} 1",
         "millstream_flow_superseded_total{flow=\"oven-state-to-mes\",pattern=\"sync\"} 8",
         "millstream_flow_delivery_seconds_bucket{flow=\"shift-report\",pattern=\"batch\",le=\"0.1\"} 95",
         "millstream_flow_delivery_seconds_bucket{flow=\"shift-report\",pattern=\"batch\",le=\"+Inf\"} 100",

@@ -125,7 +125,10 @@ impl Meters {
     /// The measure of a name in a lane; the same for all that share them.
     pub(crate) fn of(&self, lane: Lane, name: &'static str) -> Rc<StageMeter> {
         let mut all = self.all.borrow_mut();
-        if let Some(found) = all.iter().find(|meter| meter.lane == lane && meter.name == name) {
+        // a name is nearly always the same constant, so where it stands is asked before what it says
+        let same = |meter: &&Rc<StageMeter>| meter.lane == lane && std::ptr::eq(meter.name, name);
+        let equal = |meter: &&Rc<StageMeter>| meter.lane == lane && meter.name == name;
+        if let Some(found) = all.iter().find(same).or_else(|| all.iter().find(equal)) {
             return found.clone();
         }
         let meter = Rc::new(StageMeter::new(lane, name));

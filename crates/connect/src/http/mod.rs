@@ -44,6 +44,8 @@ pub(crate) use client::Client;
 
 /// Most bytes of an address.
 const ADDRESS_BYTES_MAX: usize = 8 << 10;
+/// The Idempotency-Key header (draft-ietf-httpapi-idempotency-key-header).
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Headers that belong to the connection and not to the call.
 const RESERVED: [&str; 9] =
     ["connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
@@ -162,12 +164,10 @@ impl HttpTarget {
             headers.insert(name, value);
         }
         if !call.content_type.is_empty() {
-            let (name, value) = header(CONTENT_TYPE.as_str(), &call.content_type).map_err(refused)?;
-            headers.insert(name, value);
+            headers.insert(CONTENT_TYPE, header_value(&CONTENT_TYPE, &call.content_type).map_err(refused)?);
         }
         if let Some(key) = &call.idempotency_key {
-            let (name, value) = header("idempotency-key", key).map_err(refused)?;
-            headers.insert(name, value);
+            headers.insert(IDEMPOTENCY_KEY, header_value(&IDEMPOTENCY_KEY, key).map_err(refused)?);
         }
         if let Some(key) = &self.signing_key {
             signature::sign(&mut headers, &self.signing_header, key, &call.body);
@@ -201,10 +201,14 @@ fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> 
     if RESERVED.contains(&name.as_str()) {
         return Err(format!("the header {name} is the connection's own and cannot be set"));
     }
-    let value = HeaderValue::from_str(value)
-        .or_else(|_| HeaderValue::from_bytes(value.as_bytes()))
-        .map_err(|_| format!("the value of the header {name} holds characters that a header cannot"))?;
+    let value = header_value(&name, value)?;
     Ok((name, value))
+}
+
+fn header_value(name: &HeaderName, value: &str) -> Result<HeaderValue, String> {
+    HeaderValue::from_str(value)
+        .or_else(|_| HeaderValue::from_bytes(value.as_bytes()))
+        .map_err(|_| format!("the value of the header {name} holds characters that a header cannot"))
 }
 
 impl Target for HttpTarget {

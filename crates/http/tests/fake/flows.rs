@@ -342,7 +342,7 @@ impl State {
 
     fn trace(&self, id: &str) -> Result<Trace, FlowError> {
         let deliveries: Vec<Delivery> = self.deliveries.iter().filter(|one| one.message == id).cloned().collect();
-        let record = self.records.iter().find(|one| format!("{}/{}/{}", one.entity, one.id, one.version) == id);
+        let record = self.records.iter().find(|one| format!("{}/{}#{}", one.entity, one.id, one.version) == id);
         let (offset, time, body) = match (record, deliveries.first()) {
             (Some(record), _) => (record.offset, record.time, record.body.clone()),
             (None, Some(delivery)) => (delivery.offset, delivery.created, json!({ "asset": "press1" })),
