@@ -22,9 +22,17 @@ pub fn binary(name: &str) -> PathBuf {
     target().join("release").join(name)
 }
 
-/// The cargo that runs us.
+/// The cargo that runs us, without what it told us of this package: build scripts that look at it
+/// would run again, and everything behind them be compiled again, each time that cargo is called by
+/// hand after us or by us after a hand.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let is_ours = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(is_ours) {
+            command.env_remove(name);
+        }
+    }
     command.current_dir(root());
     command
 }
