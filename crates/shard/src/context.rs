@@ -215,7 +215,8 @@ impl ShardContext {
     pub(crate) fn refill_lanes(&self) {
         self.inner.lane_spent_ns.iter().for_each(|spent| spent.set(0));
         for lane in Lane::ALL {
-            if (0..RELEASED).map_while(|_| self.release_one(lane).then_some(())).count() == RELEASED {
+            let some_still_wait = (0..RELEASED).all(|_| self.release_one(lane));
+            if some_still_wait {
                 self.kick();
             }
         }

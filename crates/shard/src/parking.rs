@@ -14,7 +14,7 @@ pub(crate) struct Parking {
     next: u64,
 }
 
-/// A place in the line: number and whether it is still there follow from it.
+/// A place in the line; it is over once its number was let go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket(u64);
 
