@@ -40,7 +40,7 @@ impl Origin {
             return Err("user and password do not belong in the address; set them as its authentication".to_owned());
         }
         let secure = url.scheme() == "https";
-        Ok(Self { secure, host, port: url.port().unwrap_or(if secure { 443 } else { 80 }) })
+        Ok(Self { secure, host, port: url.port().unwrap_or(scheme_port(secure)) })
     }
 
     pub(crate) fn is_secure(&self) -> bool {
@@ -62,8 +62,7 @@ impl Origin {
 
     /// Value of the header `host` (RFC 9110 section 7.2): without the scheme's own port.
     pub(crate) fn authority(&self) -> String {
-        let own = if self.secure { 443 } else { 80 };
-        if self.port == own { self.host.to_string() } else { format!("{}:{}", self.host, self.port) }
+        if self.port == scheme_port(self.secure) { self.host.to_string() } else { format!("{}:{}", self.host, self.port) }
     }
 
     /// Path and query of a call's address, if it is of this origin.
@@ -75,6 +74,11 @@ impl Origin {
         let place = &url[Position::BeforePath..Position::AfterQuery];
         place.parse().map_err(|error| format!("{} cannot be asked for: {error}", shown(address)))
     }
+}
+
+/// The port of an address that names none.
+const fn scheme_port(secure: bool) -> u16 {
+    if secure { 443 } else { 80 }
 }
 
 impl fmt::Display for Origin {

@@ -55,7 +55,7 @@ impl Client {
         let secure = if origin.is_secure() {
             let mut config = settings.tls.config()?;
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
-            let name = ServerName::try_from(origin.name().to_owned())
+            let name = ServerName::try_from(origin.name())
                 .map_err(|_| CallError::setup(format!("{} is no name of a host", origin.name())))?;
             Some((TlsConnector::from(Arc::new(config)), name))
         } else {
