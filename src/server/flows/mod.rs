@@ -103,10 +103,14 @@ impl FlowHandle {
         let _ = self.sender.set(sender);
     }
 
-    /// Whether a rule's alarm on a tag was active when the server last ran; `None` before the journal
-    /// is recovered.
-    pub fn was_active(&self, rule: &str, tag: &str) -> Option<bool> {
-        self.active.get().map(|active| active.contains(&alarm_id(rule, tag)))
+    /// Whether the journal is recovered, so that it is known what was active.
+    pub fn is_recovered(&self) -> bool {
+        self.active.get().is_some()
+    }
+
+    /// Whether a rule's alarm on a tag was active when the server last ran.
+    pub fn was_active(&self, rule: &str, tag: &str) -> bool {
+        self.active.get().is_some_and(|active| active.contains(&alarm_id(rule, tag)))
     }
 
     /// Runs a future on the flows' shard, in the request lane, and answers what it answers. Once

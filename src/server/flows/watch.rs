@@ -62,7 +62,7 @@ pub async fn watch(pass: Rc<RefCell<Pass>>, site: Arc<Site>) {
         None => return, // nobody watches anything
     };
     // an alarm between its limit and where it clears stays what it was
-    while watcher.site.flows().was_active("", "").is_none() {
+    while !watcher.site.flows().is_recovered() {
         tokio::time::sleep(AGAIN).await;
     }
     loop {
@@ -117,7 +117,7 @@ impl Watcher {
     fn meet_one(&mut self, id: TagId, path: Arc<str>, unit: String) {
         let wanted = self.rules.iter().filter(|(_, glob)| glob.matches(&path));
         let evaluator = |rule: &Arc<Rule>| {
-            let active = self.site.flows().was_active(&rule.name, &path).unwrap_or_default();
+            let active = self.site.flows().was_active(&rule.name, &path);
             Evaluator::new(rule, Arc::clone(&path)).assuming(active)
         };
         let evaluators: Vec<Evaluator> = wanted.map(|(rule, _)| evaluator(rule)).collect();
