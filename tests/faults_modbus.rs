@@ -34,7 +34,7 @@ fn fault(mode: &str, fitting: &[&str]) {
     let server = Server::start(&sections);
     server.all_good("site/**", 4 * TAGS_OF_A_PRESS + TAGS_OF_THE_METERS);
 
-    let (broken_at, waited) = (server.now(), server.waited_for_core());
+    let (broken_at, waited) = (server.now(), server.waited_for_core(Some(&site.thread_name)));
     site.switch("press/1", mode);
     // "drop" is a moment, not a state: it is over before anyone can look, and the past shows it
     if mode != "drop" {
@@ -64,7 +64,8 @@ fn fault(mode: &str, fitting: &[&str]) {
     for tag in NEIGHBOURS {
         let history = server.history(tag, broken_at, end);
         assert!(history.samples.iter().all(|sample| sample.is_good()), "{tag} while {mode}: {history:?}");
-        no_gaps(&format!("{tag} while {mode}"), &history, server.waited_for_core().saturating_sub(waited));
+        let waited = server.waited_for_core(Some(&site.thread_name)).saturating_sub(waited);
+        no_gaps(&format!("{tag} while {mode}"), &history, waited);
         assert!(history.samples.len() > 2, "{tag} stood still: {history:?}");
     }
 }
@@ -215,7 +216,7 @@ fn no_bad_habit_puts_a_value_on_another_tag() {
     let timing = "every = \"100ms\"\ntimeout = \"400ms\"\ndemote_for = \"200ms\"\ndemote_max = \"400ms\"";
     let server = Server::start(&(source("bad", bad.port, timing) + &source("good", good.port, BESIDE)));
     server.all_good("site/good/*", addresses().count());
-    let (start, waited) = (server.now(), server.waited_for_core());
+    let (start, waited) = (server.now(), server.waited_for_core(None));
     while !bad.is_done() {
         let before = bad.requests();
         wait_for("the device is asked again", || (bad.requests() > before).then_some(()));
@@ -235,7 +236,7 @@ fn no_bad_habit_puts_a_value_on_another_tag() {
     only_own_values(&server, "good", &good);
     for address in addresses() {
         let history = server.history(&format!("site/good/r{address}"), start, end);
-        no_gaps("the good device", &history, server.waited_for_core().saturating_sub(waited));
+        no_gaps("the good device", &history, server.waited_for_core(None).saturating_sub(waited));
         assert!(history.samples.len() > 2 && history.samples.iter().all(|sample| sample.is_good()), "{history:?}");
     }
 }

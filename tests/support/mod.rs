@@ -135,10 +135,10 @@ impl Server {
         self.process.as_ref().expect("running").0.id()
     }
 
-    /// How long its shards, and this test with the plant in it, have waited for a core so far: what a
-    /// machine with other work takes from them. From the kernel's own account (proc_pid_schedstat).
-    pub fn waited_for_core(&self) -> Duration {
-        let waited = |pid: u32, counts: fn(&str) -> bool| -> u64 {
+    /// How long its shards and a thread of this test have waited for a core so far: what a machine
+    /// with other work takes from them. From the kernel's own account (proc_pid_schedstat).
+    pub fn waited_for_core(&self, beside: Option<&str>) -> Duration {
+        let waited = |pid: u32, counts: &dyn Fn(&str) -> bool| -> u64 {
             let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
             let read = |task: fs::DirEntry, file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
             tasks
@@ -146,8 +146,8 @@ impl Server {
                 .filter_map(|task| read(task, "schedstat").split(' ').nth(1)?.parse::<u64>().ok())
                 .sum()
         };
-        let shards = waited(self.pid(), |name| name.starts_with("shard-"));
-        Duration::from_nanos(shards + waited(std::process::id(), |_| true))
+        let shards = waited(self.pid(), &|name| name.starts_with("shard-"));
+        Duration::from_nanos(shards + waited(std::process::id(), &|name| Some(name) == beside))
     }
 
     /// What it said so far.

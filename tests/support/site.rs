@@ -2,6 +2,7 @@
 
 use ::plant::{Addresses, Plant, PlantOptions};
 use serde_json::json;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
@@ -20,6 +21,8 @@ const PRESS_TAGS: [(&str, &str, &str); 6] = [
 pub struct Site {
     /// Where its parts are.
     pub at: Addresses,
+    /// Name of its thread, one of this process alone.
+    pub thread_name: String,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -38,9 +41,12 @@ impl Site {
                 plant.stop().await;
             });
         };
-        let thread = std::thread::spawn(body);
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        // fifteen bytes are what the kernel keeps
+        let thread_name = format!("plant-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let thread = std::thread::Builder::new().name(thread_name.clone()).spawn(body).expect("a thread");
         let at = started.recv().expect("the plant's addresses");
-        let site = Site { at, stop: Some(stop), thread: Some(thread) };
+        let site = Site { at, thread_name, stop: Some(stop), thread: Some(thread) };
         site.switch("spontaneous", "off");
         site
     }

@@ -62,7 +62,11 @@ impl Origin {
 
     /// Value of the header `host` (RFC 9110 section 7.2): without the scheme's own port.
     pub(crate) fn authority(&self) -> String {
-        if self.port == scheme_port(self.secure) { self.host.to_string() } else { format!("{}:{}", self.host, self.port) }
+        if self.port == scheme_port(self.secure) {
+            self.host.to_string()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 
     /// Path and query of a call's address, if it is of this origin.
