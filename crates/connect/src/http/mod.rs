@@ -142,7 +142,7 @@ impl HttpTarget {
 
     /// What a call sends where, without secrets.
     fn shown(&self, call: &Call) -> String {
-        let method = if call.method.is_empty() { "POST" } else { call.method.as_str() };
+        let method = method_of(call);
         match self.newest.borrow().as_ref().filter(|known| known.address == call.to) {
             Some(known) => format!("{method} {}", known.shown),
             None => format!("{method} {}", address::shown(&call.to)),
@@ -152,7 +152,7 @@ impl HttpTarget {
     /// The request without what says who we are.
     fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, CallError> {
         let refused = |what: String| CallError::refused(Refusal::Message, what);
-        let method = if call.method.is_empty() { "POST" } else { call.method.as_str() };
+        let method = method_of(call);
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| refused(format!("{method:?} is no method")))?;
         if call.to.len() > ADDRESS_BYTES_MAX {
             return Err(CallError::TooLarge { bytes: call.to.len(), max: ADDRESS_BYTES_MAX });
@@ -179,6 +179,10 @@ impl HttpTarget {
         (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, uri, headers);
         Ok(request)
     }
+}
+
+fn method_of(call: &Call) -> &str {
+    if call.method.is_empty() { "POST" } else { &call.method }
 }
 
 /// What every request of a client says.

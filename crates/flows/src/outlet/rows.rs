@@ -107,12 +107,12 @@ impl Outlet {
     pub(super) fn row(
         &self,
         id: DeliveryId,
-        pending: impl Into<Shown>,
+        pending: impl Into<Parts>,
         state: &str,
         now: TimestampNs,
         next: Option<TimestampNs>,
     ) -> Row {
-        let Shown { message, key, sent_as, attempts } = pending.into();
+        let Parts { message, key, sent_as, attempts } = pending.into();
         let unsent = || crate::message::idempotency_key(&self.spec.name, &message.identity(), None);
         Row {
             id: delivery_name(&self.spec.name, id),
@@ -141,23 +141,23 @@ impl Outlet {
 }
 
 /// What a row shows of a delivery.
-pub(super) struct Shown {
+pub(super) struct Parts {
     message: Arc<Message>,
     key: String,
     sent_as: Option<String>,
     attempts: Vec<AttemptLine>,
 }
 
-impl From<Pending> for Shown {
-    fn from(Pending { message, key, sent_as, attempts, .. }: Pending) -> Shown {
-        Shown { message, key, sent_as, attempts }
+impl From<Pending> for Parts {
+    fn from(Pending { message, key, sent_as, attempts, .. }: Pending) -> Parts {
+        Parts { message, key, sent_as, attempts }
     }
 }
 
-impl From<&Pending> for Shown {
-    fn from(pending: &Pending) -> Shown {
+impl From<&Pending> for Parts {
+    fn from(pending: &Pending) -> Parts {
         let Pending { message, key, sent_as, attempts, .. } = pending;
-        Shown { message: Arc::clone(message), key: key.clone(), sent_as: sent_as.clone(), attempts: attempts.clone() }
+        Parts { message: Arc::clone(message), key: key.clone(), sent_as: sent_as.clone(), attempts: attempts.clone() }
     }
 }
 
