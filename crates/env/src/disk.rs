@@ -13,9 +13,12 @@
 
 use std::{fmt, io};
 
-/// Bytes aligned so that frames can be read in place. Given to the disk with a write and handed
-/// back with its completion.
-pub type Block = rkyv::util::AlignedVec<64>;
+/// What a direct write asks for: bytes, offset in the file and place in memory are multiples of this.
+pub const DIRECT_ALIGN: usize = 4096;
+
+/// Bytes aligned so that frames can be read in place and that a disk can write them from where they
+/// are. Given to the disk with a write and handed back with its completion.
+pub type Block = rkyv::util::AlignedVec<DIRECT_ALIGN>;
 
 /// A file of a log's directory, by number; its name is the number in 20 digits with `.seg`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,7 +42,8 @@ pub enum DiskOp {
         /// Which.
         file: FileNumber,
     },
-    /// Write bytes at an offset of an open file.
+    /// Write bytes at an offset of an open file. Where both are multiples of [`DIRECT_ALIGN`], the
+    /// disk may write past the page cache; to the contract this makes no difference.
     Write {
         /// Where.
         file: FileNumber,

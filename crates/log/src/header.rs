@@ -18,11 +18,12 @@ pub(crate) enum BatchKind {
     Prologue = 2,
     Mark = 3,
     Final = 4,
+    Pad = 5,
 }
 
 impl BatchKind {
     fn from_u8(number: u8) -> Option<BatchKind> {
-        [BatchKind::Data, BatchKind::Prologue, BatchKind::Mark, BatchKind::Final]
+        [BatchKind::Data, BatchKind::Prologue, BatchKind::Mark, BatchKind::Final, BatchKind::Pad]
             .into_iter()
             .find(|kind| *kind as u8 == number)
     }
@@ -135,6 +136,20 @@ impl BatchHeader {
     pub(crate) fn position_end(&self) -> LogPosition {
         let counts = if self.kind == BatchKind::Data { u64::from(self.body_bytes) } else { 0 };
         LogPosition(self.position.0 + counts)
+    }
+
+    /// The header of a pad of `bytes`, itself included, at an offset behind this batch.
+    pub(crate) fn pad(&self, offset: u64, bytes: usize, previous_crc: u32) -> BatchHeader {
+        BatchHeader {
+            kind: BatchKind::Pad,
+            offset,
+            position: self.position_end(),
+            received_first: self.received_last,
+            body_bytes: (bytes - BATCH_HEADER_BYTES) as u32,
+            frames: 0,
+            previous_crc,
+            ..*self
+        }
     }
 
     /// Reads a header; `None` where the bytes cannot be one.

@@ -19,7 +19,8 @@
 //! Kinds: 1 *data*: frames as they were appended. 2 *prologue*: definitions that hold for the
 //! segment and dedupe state; only at the start of a segment. 3 *mark*: one Mark frame, written a
 //! second after the log fell idle and every ten seconds while it is. 4 *final*: a mark, the last
-//! thing that a writer closed in order writes.
+//! thing that a writer closed in order writes. 5 *pad*: zeros up to a multiple of 4096 bytes of the
+//! file, before and behind a large data batch, so that a disk can write it past the page cache.
 //!
 //! # Positions
 //! A position counts the bytes of the frames in data batches, over all segments. A frame's position
@@ -142,7 +143,7 @@ fn batch_structure() -> Structure {
         fields: vec![
             field("magic", batch::MAGIC, 4, "`MSB1`"),
             field("version", batch::VERSION, 1, "1"),
-            field("kind", batch::KIND, 1, "1 data, 2 prologue, 3 mark, 4 final"),
+            field("kind", batch::KIND, 1, "1 data, 2 prologue, 3 mark, 4 final, 5 pad"),
             field("shard", batch::SHARD, 2, "whose log"),
             field("segment", batch::SEGMENT, 8, "the file's number"),
             field("offset", batch::OFFSET, 8, "where in the file this header starts"),
@@ -151,7 +152,12 @@ fn batch_structure() -> Structure {
             field("as_of", batch::AS_OF, 8, "end of the log, stored or not yet, when the batch was made"),
             field("received_first_ns", batch::RECEIVED_FIRST, 8, "earliest received time of its frames"),
             field("received_last_ns", batch::RECEIVED_LAST, 8, "latest received time of its frames"),
-            field("body_bytes", batch::BODY_BYTES, 4, "bytes of frames behind the header, a multiple of 16"),
+            field(
+                "body_bytes",
+                batch::BODY_BYTES,
+                4,
+                "bytes behind the header: frames, or a pad's zeros; a multiple of 16",
+            ),
             field("frames", batch::FRAMES, 4, "how many frames"),
             field("previous_crc", batch::PREVIOUS_CRC, 4, "`crc32c` of the batch before, or of the segment header"),
             field("crc32c", batch::CRC, 4, "over bytes 0..76 and the body"),

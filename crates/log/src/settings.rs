@@ -20,13 +20,25 @@ pub struct Settings {
     /// Segments that hold anything behind this position are kept, whatever their age and size say:
     /// somebody still needs them. It is moved with [`crate::Writer::hold`].
     pub hold: Option<LogPosition>,
+    /// Data batches of at least this many bytes fill whole blocks of the file, with pads before and
+    /// behind them (`layout`, "Batch"), so that the disk can write them past the page cache.
+    pub whole_blocks_from: usize,
 }
 
 impl Settings {
-    /// The defaults of the product for one shard: 64 MiB segments, 5 ms, nothing removed.
+    /// The defaults of the product for one shard: 64 MiB segments, 5 ms, nothing removed, whole
+    /// blocks from 128 KiB on (pads are then 3 % of the file at most).
     #[must_use]
     pub const fn new(shard: ShardId) -> Settings {
-        Settings { shard, segment_bytes: 64 << 20, sync_ns: 5_000_000, keep_ns: 0, keep_bytes: 0, hold: None }
+        Settings {
+            shard,
+            segment_bytes: 64 << 20,
+            sync_ns: 5_000_000,
+            keep_ns: 0,
+            keep_bytes: 0,
+            hold: None,
+            whole_blocks_from: 128 << 10,
+        }
     }
 }
 

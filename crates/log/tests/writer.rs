@@ -5,7 +5,7 @@ mod common;
 use common::{MS, SHARD, World, recover, scan, settings};
 use env::Clock;
 use env::disk::{DiskError, FileNumber, Storage};
-use millstream_log::{Health, Settings};
+use millstream_log::{Health, Settings, Writer};
 use model::{LogPosition, ProducerId, Refused, Sequence, TimestampNs, limits};
 use sim::{Crash, Faults, SimDisk, SimRandom};
 use std::ops::ControlFlow;
@@ -48,6 +48,67 @@ fn many_frames_at_once_longer_than_a_batch_are_taken_whole() {
     let (recovered, seen) = recover(&mut world.disk);
     assert_eq!(seen.len(), 60);
     assert!(recovered.clean && recovered.truncated.is_none());
+}
+
+#[test]
+fn large_batches_fill_whole_blocks_and_pads_say_nothing() {
+    let from = 2 << 10;
+    let mut world = World::new(12);
+    world.writer = fresh(&mut world.disk, Settings { whole_blocks_from: from, segment_bytes: 1 << 20, ..settings() });
+    for sequence in 1..=40 {
+        // small and large in turns, and some large ones in a row
+        let values = if sequence % 3 == 0 { 4 } else { 400 };
+        world.append(&scan(1, sequence, values)).unwrap();
+        world.settle();
+    }
+    world.close();
+    let mut listing = Vec::new();
+    millstream_log::dump(&world.disk, &mut listing).unwrap();
+    let listing = String::from_utf8(listing).unwrap();
+    let batches = |kind: &str| listing.lines().filter(|line| line.contains(&format!(": {kind} "))).count();
+    assert!(batches("Pad") >= 26, "{listing}");
+    let whole = listing.lines().filter_map(|line| line.trim().split_once(": Data ")).filter(|(_, what)| {
+        let bytes = what.rsplit(", ").next().and_then(|last| last.strip_suffix(" bytes"));
+        bytes.is_some_and(|bytes| bytes.parse::<usize>().unwrap() >= from)
+    });
+    let offsets: Vec<u64> = whole.map(|(offset, _)| offset.parse().unwrap()).collect();
+    assert!(offsets.len() >= 26 && offsets.iter().all(|offset| offset.is_multiple_of(4096)), "{offsets:?}");
+
+    let (recovered, seen) = recover(&mut world.disk);
+    assert_eq!(seen.iter().map(|(_, sequence, ..)| *sequence).collect::<Vec<_>>(), (1..=40).collect::<Vec<_>>());
+    assert!(recovered.clean && recovered.rot.is_empty() && recovered.truncated.is_none());
+    assert_eq!(recovered.end, world.writer.end());
+}
+
+#[test]
+fn a_batch_longer_than_a_segment_stands_behind_its_pad() {
+    let mut world = World::new(13);
+    world.writer = fresh(&mut world.disk, Settings { whole_blocks_from: 4 << 10, ..settings() });
+    for sequence in 1..=5 {
+        world.append(&scan(1, sequence, 2_000)).unwrap();
+        world.settle();
+    }
+    world.close();
+    assert_eq!(recover(&mut world.disk).1.len(), 5);
+}
+
+#[test]
+fn what_is_appended_at_once_stands_in_one_batch() {
+    let mut world = World::new(14);
+    let (first, pair) = (scan(1, 1, 100_000), [scan(1, 2, 30_000), scan(1, 3, 30_000)].concat());
+    world.append(&first).unwrap();
+    world.append(&pair).unwrap();
+    world.settle();
+    world.close();
+    let mut listing = Vec::new();
+    millstream_log::dump(&world.disk, &mut listing).unwrap();
+    let listing = String::from_utf8(listing).unwrap();
+    let batches: Vec<&str> = listing.split("Data ").skip(1).collect();
+    assert!(batches.iter().any(|batch| batch.contains("sequence 2 ") && batch.contains("sequence 3 ")), "{listing}");
+}
+
+fn fresh(disk: &mut SimDisk, settings: Settings) -> Writer {
+    Writer::new(settings, &recover(disk).0)
 }
 
 #[test]

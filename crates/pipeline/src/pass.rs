@@ -352,6 +352,9 @@ impl Pass {
     fn check_owner(&self, frame: Frame<'_>, source: SourceId) -> Result<(), TakeError> {
         let bad_text = match frame.view() {
             View::Scan(scan) if self.state.owns_run(source, scan.tag_first(), scan.len()) => {
+                if !self.state.has_text(scan.tag_first(), scan.len()) {
+                    return Ok(());
+                }
                 let values = scan.values().iter().enumerate();
                 let tag = |i: usize| TagId(scan.tag_first().0 + i as u32);
                 values

@@ -65,8 +65,9 @@ impl Window {
     #[inline]
     pub fn add(&mut self, time: TimestampNs, value: f64) {
         self.count += 1;
-        self.min = self.min.min(value);
-        self.max = self.max.max(value);
+        // a value that is no number is never smaller nor larger; `f64::min` would ask it twice
+        self.min = if value < self.min { value } else { self.min };
+        self.max = if value > self.max { value } else { self.max };
         self.sum += value;
         if time >= self.last_time {
             self.last = value;

@@ -140,8 +140,22 @@ impl State {
     #[must_use]
     #[inline]
     pub fn owns_run(&self, source: SourceId, first: TagId, count: usize) -> bool {
+        // no early end: the compiler compares several tags at once
+        let all = |run: &[TagState]| run.iter().fold(true, |all, tag| all & (tag.source == source));
+        self.run(first, count).is_some_and(all)
+    }
+
+    /// Whether a run of tags has one whose values are texts.
+    #[must_use]
+    #[inline]
+    pub fn has_text(&self, first: TagId, count: usize) -> bool {
+        let any = |run: &[TagState]| run.iter().fold(false, |any, tag| any | (tag.kind == ValueKind::Text));
+        self.run(first, count).is_some_and(any)
+    }
+
+    fn run(&self, first: TagId, count: usize) -> Option<&[TagState]> {
         let from = first.0 as usize;
-        self.tags.get(from..from + count).is_some_and(|run| run.iter().all(|tag| tag.source == source))
+        self.tags.get(from..from + count)
     }
 
     /// Whether these bits stand for a text that was never interned.
@@ -338,6 +352,9 @@ fn shown(quality: Quality, recovering: bool) -> Quality {
 #[must_use]
 #[inline]
 pub fn as_number(kind: ValueKind, bits: u64) -> f64 {
+    if kind == ValueKind::F64 {
+        return f64::from_bits(bits); // nearly all: a branch that is foreseen, no jump by a table
+    }
     match kind {
         ValueKind::F64 => f64::from_bits(bits),
         ValueKind::I64 => bits as i64 as f64,

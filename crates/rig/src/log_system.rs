@@ -84,7 +84,12 @@ impl System for LogSystem {
             Ok(recovered) => recovered,
             Err(error) => return Err(Box::new(StartError { why: error.to_string(), disk })),
         };
-        let settings = Settings { segment_bytes: setup.segment_bytes, sync_ns: setup.sync_ns, ..Settings::new(SHARD) };
+        let settings = Settings {
+            segment_bytes: setup.segment_bytes,
+            sync_ns: setup.sync_ns,
+            whole_blocks_from: setup.whole_blocks_from,
+            ..Settings::new(SHARD)
+        };
         let found =
             Found { contents, rot: recovered.rot.clone(), truncated: recovered.truncated.clone(), end: recovered.end };
         let system = LogSystem {

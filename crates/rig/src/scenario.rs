@@ -45,7 +45,11 @@ pub struct Done {
 /// The broken promise.
 pub fn run<W: World>(seed: u64, size: Size) -> Result<Done, String> {
     let mut random = SimRandom::new(seed ^ 0x5CE7_A210);
-    let setup = Setup { segment_bytes: random.between(4 << 10, 128 << 10), sync_ns: random.between(0, 8_000_000) };
+    let setup = Setup {
+        segment_bytes: random.between(4 << 10, 128 << 10),
+        sync_ns: random.between(0, 8_000_000),
+        whole_blocks_from: random.between(200, 32 << 10) as usize,
+    };
     let crowd = Crowd { durable: size.durable, loose: size.loose, values_max: 4_000 };
     let mut world = W::new(seed, setup, crowd)?;
     let mut done = Done::default();

@@ -86,6 +86,8 @@ pub struct Setup {
     pub segment_bytes: u64,
     /// Group commit, ns.
     pub sync_ns: u64,
+    /// Batches of so many bytes fill whole blocks.
+    pub whole_blocks_from: usize,
 }
 
 /// A start that failed, with the disk as it left it.

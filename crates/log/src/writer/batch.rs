@@ -30,6 +30,8 @@ pub(super) struct Batch {
     pub(super) frames: u32,
     /// Bytes in the block before the batch's header (the segment's header).
     pub(super) prefix: usize,
+    /// Bytes in the block behind its frames (a pad).
+    pub(super) suffix: usize,
     /// `None` while the disk has it.
     pub(super) block: Option<Block>,
     /// The block's length.
@@ -50,6 +52,7 @@ impl Batch {
             received_last: tail.header.received_last,
             frames: tail.header.frames,
             prefix: 0,
+            suffix: 0,
             block_bytes: tail.block.len(),
             block: Some(tail.block.clone()),
             place: None,
@@ -67,6 +70,7 @@ impl Batch {
             received_last: at,
             frames: 0,
             prefix: 0,
+            suffix: 0,
             block_bytes: block.len(),
             block: Some(block),
             place: None,
@@ -76,7 +80,7 @@ impl Batch {
 
     /// Bytes of its frames; 0 where the block is a segment's header alone.
     pub(super) fn body_bytes(&self) -> usize {
-        self.block_bytes.saturating_sub(self.prefix + BATCH_HEADER_BYTES)
+        self.block_bytes.saturating_sub(self.prefix + BATCH_HEADER_BYTES + self.suffix)
     }
 
     /// Position after its last frame.
@@ -149,6 +153,7 @@ impl Open {
 
     /// Takes out what was gathered, as a waiting batch; goes on with an empty block.
     pub(super) fn take(&mut self, key: u64, mut empty: Block) -> Batch {
+        empty.reserve(self.block.len()); // as much will come again; growing copies
         empty.resize(BATCH_HEADER_BYTES, 0);
         let next = Open { block: empty, ..Open::empty_at(self.position_end()) };
         let full = std::mem::replace(self, next);
@@ -160,6 +165,7 @@ impl Open {
             received_last: full.received_last,
             frames: full.frames,
             prefix: 0,
+            suffix: 0,
             block_bytes: full.block.len(),
             block: Some(full.block),
             place: None,

@@ -86,6 +86,9 @@ impl Writer {
                 self.leave();
                 continue;
             }
+            if self.pad_before(at) {
+                continue;
+            }
             self.write(at, disk);
             work += 1;
         }
@@ -189,7 +192,9 @@ impl Writer {
         let (Some(live), Some(mut block)) = (self.live.back_mut(), batch.block.take()) else { return };
         let start = live.next_offset;
         let offset = start + batch.prefix as u64;
+        batch.fit(&mut block, start, self.settings.whole_blocks_from);
         if block.len() > batch.prefix {
+            let end = block.len() - batch.suffix;
             let header = BatchHeader {
                 kind: batch.kind,
                 shard: self.settings.shard,
@@ -205,9 +210,16 @@ impl Writer {
                 previous_crc: live.previous_crc,
                 crc: 0,
             };
-            live.previous_crc = header.seal(&mut block[batch.prefix..]);
+            live.previous_crc = header.seal(&mut block[batch.prefix..end]);
+            if batch.suffix > 0 {
+                let pad = header.pad(start + end as u64, batch.suffix, live.previous_crc);
+                live.previous_crc = pad.seal(&mut block[end..]);
+            }
         }
         live.next_offset = start + block.len() as u64;
+        if batch.kind == BatchKind::Pad && start == live.prologue_end {
+            live.prologue_end = live.next_offset; // the segment is still as good as empty
+        }
         live.ops += 1;
         batch.place = Some(Place { file: live.file, offset, end: live.next_offset, written: false });
         if let Some(segment) = self.index.back_mut() {
@@ -311,6 +323,7 @@ impl Writer {
                 self.final_mark = FinalMark::Durable;
                 self.leave();
             }
+            BatchKind::Pad => {}
             BatchKind::Prologue => return,
         }
         let span = Span {

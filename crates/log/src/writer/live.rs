@@ -23,7 +23,7 @@ pub(super) struct Live {
     pub(super) as_of: LogPosition,
     /// The known-durable position that its header carries.
     pub(super) durable: LogPosition,
-    /// Where header and prologue end.
+    /// Where header and prologue end, and the pad right behind them.
     pub(super) prologue_end: u64,
     /// Where the next batch is placed.
     pub(super) next_offset: u64,

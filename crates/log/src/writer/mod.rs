@@ -13,6 +13,8 @@
 //! - W3: a batch is placed in a segment only after the file was created and its header and
 //!   prologue stand before it.
 //!
+//! - W4: the frames of one append stand in one batch, unless they are longer than any batch.
+//!
 //! It deliberately does not retry on a file, does not read, and never blocks.
 
 mod batch;
@@ -20,6 +22,7 @@ mod complete;
 mod fault;
 mod flow;
 mod live;
+mod pad;
 mod retain;
 
 use crate::span::SegmentIndex;
@@ -39,6 +42,9 @@ const GROUP_BYTES: usize = 256 << 10;
 /// Batches that are sealed early (by time or [`GROUP_BYTES`]) while this many are not yet durable
 /// would only make more small writes; beyond it the open batch grows to its limit instead.
 const PIPELINE_BATCHES_MAX: usize = 8;
+/// A batch of more than one append grows no further than this: what is behind is then written in
+/// pieces that still fit a core's second cache.
+const BATCH_BYTES_FULL: usize = 1 << 20;
 /// Writes at the disk at one time.
 const WRITES_MAX: usize = 8;
 /// Segments that are created, written, synced or closed at one time.
@@ -50,7 +56,7 @@ const HEARTBEAT_NS: u64 = 10_000_000_000;
 /// Blocks kept to be filled again.
 const SPARE_BLOCKS_MAX: usize = PIPELINE_BATCHES_MAX;
 /// Larger blocks are given back to the allocator.
-const SPARE_BLOCK_BYTES_MAX: usize = 1 << 20;
+const SPARE_BLOCK_BYTES_MAX: usize = BATCH_BYTES_FULL + (64 << 10);
 
 /// Appends frames to a log and makes them durable in groups.
 pub struct Writer {
@@ -158,6 +164,9 @@ impl Writer {
         if self.in_flight + frames.len() > limits::BYTES_IN_FLIGHT_MAX {
             self.stats.refused += 1;
             return Err(if self.health.is_good() { Refused::Busy } else { Refused::Disk });
+        }
+        if !self.open.is_empty() && self.open.body_bytes() + frames.len() > BATCH_BYTES_FULL {
+            self.seal();
         }
         let mut rest = frames;
         while !rest.is_empty() {

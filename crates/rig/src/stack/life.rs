@@ -50,7 +50,12 @@ impl Life {
             Ok(recovered) => recovered,
             Err(error) => return Err(Box::new(StartError { why: error.to_string(), disk })),
         };
-        let settings = Settings { segment_bytes: setup.segment_bytes, sync_ns: setup.sync_ns, ..Settings::new(SHARD) };
+        let settings = Settings {
+            segment_bytes: setup.segment_bytes,
+            sync_ns: setup.sync_ns,
+            whole_blocks_from: setup.whole_blocks_from,
+            ..Settings::new(SHARD)
+        };
         let view = Arc::new(ShardView::new(SHARD, reader));
         let pass = Pass::new(state, Writer::new(settings, &recovered), &recovered, view);
         let pass = Rc::new(RefCell::new(pass));

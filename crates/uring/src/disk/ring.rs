@@ -19,7 +19,7 @@ use tokio_uring::{
     fs::{File, OpenOptions},
 };
 
-use super::{FILE_MODE, Notice, beyond, not_open};
+use super::{FILE_MODE, Notice, beyond, direct, not_open};
 use crate::host::hand_over;
 
 /// What an operation of the kernel comes to.
@@ -32,8 +32,13 @@ pub struct UringDisk {
     shared: Rc<Shared>,
 }
 
+struct Open {
+    file: Rc<File>,
+    direct: Option<Rc<File>>,
+}
+
 struct Shared {
-    files: RefCell<HashMap<FileNumber, Rc<File>>>,
+    files: RefCell<HashMap<FileNumber, Open>>,
     completions: RefCell<VecDeque<Completion>>,
     notice: Notice,
 }
@@ -81,8 +86,10 @@ impl UringDisk {
         self.start(id, async move {
             let mut options = OpenOptions::new();
             options.write(true).create_new(true).mode(FILE_MODE);
-            let result = options.open(path).await.map(|file| {
-                shared.files.borrow_mut().insert(number, Rc::new(file));
+            let result = options.open(&path).await.map(|file| {
+                // opened where it stands: the name is in the kernel's cache, nothing waits for a disk
+                let direct = direct::open(&path).map(|file| Rc::new(File::from_std(file)));
+                shared.files.borrow_mut().insert(number, Open { file: Rc::new(file), direct });
                 0
             });
             outcome(result)
@@ -90,33 +97,41 @@ impl UringDisk {
     }
 
     fn write(&self, id: OpId, number: FileNumber, offset: u64, from: usize, block: Block) {
-        let Some(file) = self.file(number) else {
+        let Some((file, direct)) = self.file(number) else {
             return self.shared.complete(id, (Err(not_open(number)), Some(block)));
         };
-        if from > block.len() {
+        let Some(bytes) = block.get(from..) else {
             let error = beyond(number, from, block.len());
             return self.shared.complete(id, (Err(error), Some(block)));
-        }
-        let write = file.write_at(Lent(block).slice(from..), offset).submit();
+        };
+        let direct = direct.filter(|_| direct::fits(bytes, offset));
         self.start(id, async move {
-            let (result, slice) = write.await;
-            (result.map_err(|error| DiskError::from_io(&error)), Some(slice.into_inner().0))
+            let mut lent = Lent(block);
+            if let Some(direct) = direct {
+                let (result, slice) = direct.write_at(lent.slice(from..), offset).submit().await;
+                lent = slice.into_inner();
+                if !result.as_ref().is_err_and(direct::is_refusal) {
+                    return written(result, lent);
+                }
+            }
+            let (result, slice) = file.write_at(lent.slice(from..), offset).submit().await;
+            written(result, slice.into_inner())
         });
     }
 
     fn close(&self, id: OpId, number: FileNumber) {
-        let Some(file) = self.shared.files.borrow_mut().remove(&number) else {
+        let Some(open) = self.shared.files.borrow_mut().remove(&number) else {
             return self.shared.complete(id, (Err(not_open(number)), None));
         };
-        match Rc::try_unwrap(file) {
+        match Rc::try_unwrap(open.file) {
             Ok(file) => self.start(id, async move { outcome(file.close().await.map(|()| 0)) }),
             // A sync still holds it: the last one to let go closes it.
             Err(_) => self.shared.complete(id, (Ok(0), None)),
         }
     }
 
-    fn file(&self, number: FileNumber) -> Option<Rc<File>> {
-        self.shared.files.borrow().get(&number).cloned()
+    fn file(&self, number: FileNumber) -> Option<(Rc<File>, Option<Rc<File>>)> {
+        self.shared.files.borrow().get(&number).map(|open| (open.file.clone(), open.direct.clone()))
     }
 }
 
@@ -126,7 +141,7 @@ impl Disk for UringDisk {
             DiskOp::Create { file } => self.create(id, file),
             DiskOp::Write { file, offset, from, block } => self.write(id, file, offset, from, block),
             DiskOp::Sync { file } => match self.file(file) {
-                Some(file) => self.start(id, async move { outcome(file.sync_data().await.map(|()| 0)) }),
+                Some((file, _)) => self.start(id, async move { outcome(file.sync_data().await.map(|()| 0)) }),
                 None => self.shared.complete(id, (Err(not_open(file)), None)),
             },
             DiskOp::SyncDirectory => {
@@ -148,6 +163,10 @@ impl Disk for UringDisk {
 
 fn outcome(result: io::Result<usize>) -> Outcome {
     (result.map_err(|error| DiskError::from_io(&error)), None)
+}
+
+fn written(result: io::Result<usize>, lent: Lent) -> Outcome {
+    (result.map_err(|error| DiskError::from_io(&error)), Some(lent.0))
 }
 
 /// A block that an operation of the kernel reads.

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
-use env::disk::{Block, Completion, Disk, DiskError, DiskOp, FileNumber, OpId, Storage};
+use env::disk::{Block, Completion, DIRECT_ALIGN, Disk, DiskError, DiskOp, FileNumber, OpId, Storage};
 
 use super::*;
 use crate::{IoMode, WakeFd, block_on, probe};
@@ -103,6 +103,40 @@ fn writes_are_read_back_and_files_come_and_go() {
         assert_eq!(rig.run(DiskOp::Close { file: FILE }).await, Ok(0));
         assert_eq!(rig.run(DiskOp::Remove { file: FILE }).await, Ok(0));
         assert!(storage.list().expect("listed").is_empty());
+    });
+}
+
+/// F4: small writes through the page cache, large ones past it, in one file and in any order.
+#[test]
+fn writes_past_the_page_cache_and_through_it_make_one_file() {
+    on_both(async |rig, directory| {
+        rig.run(DiskOp::Create { file: FILE }).await.expect("created");
+        let path = directory.join(FILE.to_string());
+        if direct::open(&path).is_none() {
+            eprintln!("this file system writes through the page cache only");
+        }
+        let large = |n: u8| block(&[n; 4 * DIRECT_ALIGN]);
+        assert!(direct::fits(&large(1), DIRECT_ALIGN as u64));
+        assert!(!direct::fits(&large(1), 16) && !direct::fits(&large(1)[16..], 0) && !direct::fits(&[], 0));
+        let mut offset = 0;
+        let mut writes = Vec::new();
+        for n in 0..6_u8 {
+            let small = block(&[100 + n; DIRECT_ALIGN - 1000]);
+            writes.push(rig.submit(DiskOp::Write { file: FILE, offset, from: 0, block: small }));
+            let rest = offset + DIRECT_ALIGN as u64 - 1000;
+            writes.push(rig.submit(DiskOp::Write { file: FILE, offset: rest, from: 0, block: block(&[n; 1000]) }));
+            offset += DIRECT_ALIGN as u64;
+            writes.push(rig.submit(DiskOp::Write { file: FILE, offset, from: 0, block: large(n) }));
+            offset += 4 * DIRECT_ALIGN as u64;
+        }
+        for id in writes {
+            assert!(rig.end(id).await.result.is_ok());
+        }
+        rig.run(DiskOp::Sync { file: FILE }).await.expect("synced");
+        let expected: Vec<u8> = (0..6_u8)
+            .flat_map(|n| [vec![100 + n; DIRECT_ALIGN - 1000], vec![n; 1000], vec![n; 4 * DIRECT_ALIGN]].concat())
+            .collect();
+        assert_eq!(std::fs::read(path).expect("read"), expected);
     });
 }
 

@@ -15,7 +15,7 @@ use std::{
 
 use env::disk::{Completion, Disk, DiskError, DiskOp, FileNumber, OpId};
 
-use super::{FILE_MODE, Notice, beyond, not_open};
+use super::{FILE_MODE, Notice, beyond, direct, not_open};
 
 /// [`Disk`] over one blocking thread. Dropped, it waits for what was submitted.
 pub struct ThreadDisk {
@@ -72,7 +72,24 @@ impl Drop for ThreadDisk {
 struct Worker {
     directory: PathBuf,
     directory_file: File,
-    files: HashMap<FileNumber, File>,
+    files: HashMap<FileNumber, Open>,
+}
+
+struct Open {
+    file: File,
+    direct: Option<File>,
+}
+
+impl Open {
+    fn write(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        if let Some(direct) = self.direct.as_ref().filter(|_| direct::fits(bytes, offset)) {
+            match retry(|| direct.write_at(bytes, offset)) {
+                Err(error) if direct::is_refusal(&error) => {}
+                result => return result,
+            }
+        }
+        retry(|| self.file.write_at(bytes, offset))
+    }
 }
 
 impl Worker {
@@ -81,9 +98,7 @@ impl Worker {
             DiskOp::Create { file } => (self.create(file), None),
             DiskOp::Write { file, offset, from, block } => {
                 let result = match (self.files.get(&file), block.get(from..)) {
-                    (Some(open), Some(bytes)) => {
-                        retry(|| open.write_at(bytes, offset)).map_err(|error| DiskError::from_io(&error))
-                    }
+                    (Some(open), Some(bytes)) => open.write(bytes, offset).map_err(|error| DiskError::from_io(&error)),
                     (None, _) => Err(not_open(file)),
                     (_, None) => Err(beyond(file, from, block.len())),
                 };
@@ -91,7 +106,7 @@ impl Worker {
             }
             DiskOp::Sync { file } => (
                 match self.files.get(&file) {
-                    Some(open) => done(open.sync_data()),
+                    Some(open) => done(open.file.sync_data()),
                     None => Err(not_open(file)),
                 },
                 None,
@@ -104,8 +119,10 @@ impl Worker {
     }
 
     fn create(&mut self, number: FileNumber) -> Result<usize, DiskError> {
-        let opened = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(self.path(number));
-        self.files.insert(number, opened.map_err(|error| DiskError::from_io(&error))?);
+        let path = self.path(number);
+        let opened = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&path);
+        let file = opened.map_err(|error| DiskError::from_io(&error))?;
+        self.files.insert(number, Open { file, direct: direct::open(&path) });
         Ok(0)
     }
 
