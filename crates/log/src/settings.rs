@@ -27,7 +27,8 @@ pub struct Settings {
 
 impl Settings {
     /// The defaults of the product for one shard: 64 MiB segments, 5 ms, nothing removed, whole
-    /// blocks from 128 KiB on (pads are then 3 % of the file at most).
+    /// blocks from 512 KiB on (batches are as long only where the disk lags; pads are then 2 % of the
+    /// file at most).
     #[must_use]
     pub const fn new(shard: ShardId) -> Settings {
         Settings {
@@ -37,7 +38,7 @@ impl Settings {
             keep_ns: 0,
             keep_bytes: 0,
             hold: None,
-            whole_blocks_from: 128 << 10,
+            whole_blocks_from: 512 << 10,
         }
     }
 }
