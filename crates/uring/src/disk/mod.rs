@@ -4,7 +4,7 @@
 //! - F1: a completion is queued before its notice is given, so who is woken finds it.
 //! - F2: a block belongs to its operation until the completion hands it back (U1).
 //! - F3: an operation on a file that is not open fails as a completion; nothing panics over it.
-//! - F4: the page cache is passed by only where a write covers whole blocks of the file ([`direct`]).
+//! - F4: the page cache is passed by only where a write covers whole blocks of the file (module `direct`).
 
 mod direct;
 mod directory;
