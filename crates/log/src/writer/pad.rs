@@ -47,8 +47,7 @@ impl Writer {
             return false;
         }
         let (position, received) = (batch.position, batch.received_first);
-        let mut block = self.spare.pop().unwrap_or_default();
-        block.clear();
+        let mut block = Block::new(); // the spare ones are for batches, and much longer
         block.resize(BATCH_HEADER_BYTES, 0);
         let pad = Batch::own(self.key(), BatchKind::Pad, position, received, block);
         self.queue.insert(at, pad);
