@@ -55,6 +55,9 @@ impl env::disk::Storage for Nothing {
     fn sync(&mut self, _: env::disk::FileNumber) -> std::io::Result<()> {
         Ok(())
     }
+    fn sync_directory(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn scan(sequence: u64) -> Builder {

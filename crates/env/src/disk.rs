@@ -162,4 +162,10 @@ pub trait Storage {
     /// # Errors
     /// The sync failed.
     fn sync(&mut self, file: FileNumber) -> io::Result<()>;
+
+    /// Makes the directory durable: which files there are.
+    ///
+    /// # Errors
+    /// The sync failed.
+    fn sync_directory(&mut self) -> io::Result<()>;
 }

@@ -1,5 +1,6 @@
 //! The 48 bytes before every payload.
 
+use crate::crc::crc32c;
 use model::{ProducerId, Sequence, TimestampNs};
 
 /// Frames start at multiples of this many bytes and are a multiple of it long.
@@ -132,9 +133,7 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 /// The frame's checksum over everything but the checksum itself and `received_ns` (invariant F4).
 pub(crate) fn checksum(frame: &[u8]) -> u32 {
-    let crc = crc32c::crc32c(&frame[..AT_CRC]);
-    let crc = crc32c::crc32c_append(crc, &frame[AT_PRODUCER..AT_RECEIVED]);
-    crc32c::crc32c_append(crc, &frame[AT_PAYLOAD_BYTES..])
+    crc32c(&[&frame[..AT_CRC], &frame[AT_PRODUCER..AT_RECEIVED], &frame[AT_PAYLOAD_BYTES..]])
 }
 
 /// Writes the time of arrival into a frame's header. The checksum does not cover it (F4).

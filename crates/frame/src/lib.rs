@@ -16,6 +16,7 @@
 
 mod build;
 mod check;
+mod crc;
 mod header;
 pub mod layout;
 mod payload;
@@ -24,6 +25,7 @@ mod view;
 
 pub use build::{Builder, EncodeError};
 pub use check::{Frame, FrameError, check, check_length, mend_checksum};
+pub use crc::crc32c;
 pub use header::{ALIGN, FrameKind, HEADER_BYTES, Header, VERSION, stamp_received};
 pub use payload::{
     ArchivedEntry, ArchivedTagRecord, Entry, GapRecord, Hello, ProducerMark, Producers, Refuse, Register, Registered,

@@ -78,7 +78,7 @@ impl SegmentHeader {
         put(to, segment::RUNNING, self.running_ns.to_le_bytes());
         put(to, segment::STARTED, self.started.0.to_le_bytes());
         put(to, segment::ORDINAL, self.ordinal.to_le_bytes());
-        let crc = crc32c::crc32c(&to[..segment::CRC]);
+        let crc = frame::crc32c(&[&to[..segment::CRC]]);
         put(to, segment::CRC, crc.to_le_bytes());
         crc
     }
@@ -87,7 +87,7 @@ impl SegmentHeader {
     pub(crate) fn read(from: &[u8]) -> SegmentStart {
         let Some(from) = from.get(..SEGMENT_HEADER_BYTES) else { return SegmentStart::Damaged };
         let crc = u32_at(from, segment::CRC);
-        if u32_at(from, segment::MAGIC) != layout::SEGMENT_MAGIC || crc32c::crc32c(&from[..segment::CRC]) != crc {
+        if u32_at(from, segment::MAGIC) != layout::SEGMENT_MAGIC || frame::crc32c(&[&from[..segment::CRC]]) != crc {
             return SegmentStart::Damaged;
         }
         if from[segment::VERSION] != VERSION {
@@ -208,8 +208,7 @@ impl BatchHeader {
 
 /// The checksum over a batch's header, without the checksum itself, and its body.
 pub(crate) fn batch_crc(whole: &[u8]) -> u32 {
-    let crc = crc32c::crc32c(&whole[..batch::CRC]);
-    crc32c::crc32c_append(crc, &whole[BATCH_HEADER_BYTES..])
+    frame::crc32c(&[&whole[..batch::CRC], &whole[BATCH_HEADER_BYTES..]])
 }
 
 fn put<const N: usize>(to: &mut [u8], at: usize, bytes: [u8; N]) {

@@ -45,6 +45,11 @@ pub enum RecoverError {
         /// What the system said.
         error: io::Error,
     },
+    /// The directory cannot be made durable.
+    SyncDirectory {
+        /// What the system said.
+        error: io::Error,
+    },
     /// The directory holds another shard's log.
     Shard {
         /// Which file.
@@ -77,6 +82,9 @@ impl fmt::Display for RecoverError {
             }
             RecoverError::Sync { file, error } => {
                 write!(f, "{file} cannot be made durable: {error}; check the disk, then start again")
+            }
+            RecoverError::SyncDirectory { error } => {
+                write!(f, "the log's directory cannot be made durable: {error}; check the disk, then start again")
             }
             RecoverError::Shard { file, found, wanted } => write!(
                 f,
@@ -174,10 +182,14 @@ fn repair(storage: &mut dyn Storage, cuts: &[Cut]) -> Result<(), RecoverError> {
     Ok(())
 }
 
-/// Syncs every file that holds something not known to be durable.
+/// Syncs every file that holds something not known to be durable, and the directory, or a file that
+/// the process before removed could come back with the next power cut.
 fn make_durable(storage: &mut dyn Storage, segments: &[&Segment], judgement: &Judgement) -> Result<(), RecoverError> {
     let unsure = |file| judgement.kept.iter().any(|s| s.file == file && s.to > judgement.durable);
     let newest = segments.last().map(|s| s.file);
+    if newest.is_none() {
+        return storage.sync_directory().map_err(|error| RecoverError::SyncDirectory { error });
+    }
     for segment in segments.iter().filter(|s| unsure(s.file) || Some(s.file) == newest) {
         let file = segment.file;
         storage.sync(file).map_err(|error| RecoverError::Sync { file, error })?;

@@ -16,6 +16,7 @@ fn what_is_appended_becomes_durable_and_reads_back_by_time() {
     let mut positions = Vec::new();
     for sequence in 1..=50 {
         positions.push(world.append(&scan(7, sequence, 20)).unwrap());
+        assert_eq!(world.writer.oldest(), LogPosition(0), "what waits for its first file is not gone");
         world.step(MS);
     }
     world.settle();

@@ -88,8 +88,9 @@ pub struct Writer {
     running_ns: u64,
     health: Health,
     retry: Retry,
-    /// Whether the next segment replaces what an earlier one may hold: after a failure, and after
-    /// a crash.
+    /// Whether the next segment replaces what an earlier one may hold: after a failure, and the
+    /// first one of a writer, for even a final mark that recovery found may be gone after the next
+    /// power cut.
     replaces: bool,
     removal: Removal,
     closing: bool,
@@ -137,7 +138,7 @@ impl Writer {
             running_ns: recovered.running_ns,
             health: Health::Good,
             retry: Retry::default(),
-            replaces: !recovered.clean,
+            replaces: true,
             removal: Removal::default(),
             closing: false,
             final_mark: FinalMark::Wanted,
@@ -294,7 +295,7 @@ impl Writer {
     /// The first position that is still stored.
     #[must_use]
     pub fn oldest(&self) -> LogPosition {
-        self.index.front().map_or(self.open.position(), |segment| segment.from)
+        self.index.front().map_or(self.durable, |segment| segment.from)
     }
 
     /// Durable batches whose received times touch the closed range, oldest first.

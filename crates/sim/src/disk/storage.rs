@@ -47,7 +47,9 @@ impl Storage for SimDisk {
         if let Some(error) = self.fault(0) {
             return Err(io_error(error));
         }
-        self.files.remove(&file).map(|_| ()).ok_or_else(|| absent(file))
+        self.files.remove(&file).ok_or_else(|| absent(file))?;
+        self.entries_durable();
+        Ok(())
     }
 
     fn sync(&mut self, file: FileNumber) -> io::Result<()> {
@@ -58,8 +60,22 @@ impl Storage for SimDisk {
             return Err(io_error(error));
         }
         self.files.get_mut(&file).ok_or_else(|| absent(file))?.sync(u64::MAX);
+        self.entries_durable();
+        Ok(())
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        if let Some(error) = self.fault(0) {
+            return Err(io_error(error));
+        }
+        self.entries_durable();
+        Ok(())
+    }
+}
+
+impl SimDisk {
+    fn entries_durable(&mut self) {
         self.files.values_mut().for_each(|file| file.entry_durable = true);
         self.removed.clear();
-        Ok(())
     }
 }

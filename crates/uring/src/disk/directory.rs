@@ -92,6 +92,10 @@ impl Storage for DirectoryStorage {
         self.open(file)?.sync_all().map_err(|error| at(&self.path(file), "sync", error))?;
         sync_directory(&self.directory)
     }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        sync_directory(&self.directory)
+    }
 }
 
 /// The number of a segment file's name; `None` for any other file.
