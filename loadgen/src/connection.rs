@@ -112,10 +112,12 @@ impl Connection {
         }
     }
 
-    /// Gives the next frame to the connection; it was due at `due_ns`.
-    pub(crate) fn push(&mut self, due_ns: u64) -> Result<(), Failure> {
+    /// Gives the next frame to the connection, with the time at which it was due; `due_ns` and
+    /// `now_ns` are of one clock.
+    pub(crate) fn push(&mut self, due_ns: u64, now_ns: u64) -> Result<(), Failure> {
         let samples = self.next_samples();
-        let time = client::now();
+        let behind_ns = i64::try_from(now_ns.saturating_sub(due_ns)).unwrap_or(i64::MAX);
+        let time = client::now().plus_ns(-behind_ns);
         // One value changes with every frame, so that no two are the same bytes.
         let at = self.sent_frames as usize % self.values.len();
         self.values[at] += 0.01;

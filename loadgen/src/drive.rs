@@ -163,7 +163,8 @@ impl Run {
                 if !connection.has_room() {
                     break;
                 }
-                connection.push(clock.ns())?;
+                let now_ns = clock.ns();
+                connection.push(now_ns, now_ns)?;
                 is_stuck = false;
             }
             connection.poll(|| clock.ns(), &mut self.latency)?;
@@ -192,7 +193,7 @@ impl Run {
                 }
             }
             let samples = connection.next_samples();
-            connection.push(schedule.due_ns as u64)?;
+            connection.push(schedule.due_ns as u64, clock.ns())?;
             let behind_ns = clock.ns().saturating_sub(schedule.due_ns as u64);
             self.behind_ns_max = self.behind_ns_max.max(behind_ns);
             schedule.due_ns += samples as f64 * sample_ns;

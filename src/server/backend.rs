@@ -110,7 +110,10 @@ impl SiteBackend {
         let log = view.log();
         let stats = port.sender().map(shard::ShardSender::stats);
         let stages = stats.iter().flat_map(|stats| &stats.stages);
-        let cycle = stats.as_ref().map(|stats| stage_info("telemetry", "look-interval", &stats.look_interval));
+        let distribution = |name, of: fn(&shard::ShardStats) -> &shard::Distribution| {
+            let none = shard::Distribution::default();
+            stage_info("telemetry", name, stats.as_deref().map_or(&none, of))
+        };
         CoreInfo {
             shard: view.shard.0,
             core: port.core,
@@ -132,7 +135,8 @@ impl SiteBackend {
                 syncs: log.syncs,
             },
             stages: stages.map(|stage| stage_info(stage.lane.name(), stage.name, &stage.poll)).collect(),
-            cycle: cycle.unwrap_or_else(|| stage_info("telemetry", "look-interval", &shard::Distribution::default())),
+            cycle: distribution("look-interval", |stats| &stats.look_interval),
+            frame_to_visible: distribution("frame-to-visible", |stats| &stats.frame_to_visible),
         }
     }
 }
@@ -146,6 +150,7 @@ fn stage_info(lane: &'static str, name: &'static str, times: &shard::Distributio
         p90_ns: times.p90_ns,
         p99_ns: times.p99_ns,
         p999_ns: times.p999_ns,
+        p9999_ns: times.p9999_ns,
         max_ns: times.max_ns,
         sum_ns: times.sum_ns,
         buckets: shard::BUCKETS_NS.into_iter().zip(times.buckets).collect(),

@@ -150,7 +150,7 @@ impl ShardParts {
         let disk = uring::disk::open_disk(context.mode(), &self.log.directory, notify)?;
         let net = NetOptions { listener: Some(self.native), datagrams: self.datagrams, ..NetOptions::default() };
         let net = uring::net::open_net(context.mode(), net)?;
-        let sink = PassSink::new(Rc::clone(&pass), Arc::clone(&site), shard, now);
+        let sink = PassSink::new(Rc::clone(&pass), Arc::clone(&site), context.clone(), now);
         let native = NativeStage::new(net, sink, Arc::clone(&site), Rc::clone(&pass));
         let history = |log: OpenLog| History {
             index: log::Writer::new(settings.clone(), &log.recovered),

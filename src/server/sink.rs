@@ -1,21 +1,25 @@
 //! The pass as native sessions see it.
 
 use crate::server::site::{ClaimError, NativeSite, Site};
-use frame::Frame;
+use env::Clock;
+use frame::{Frame, View};
 use model::{
     LogPosition, ProducerId, Refused, Sequence, ShardId, SourceId, SourceState, TagDeclaration, TagPath, TimestampNs,
 };
 use native::{FrameSink, Opened, Refusal, Registered, TagWanted, TakeError, Taken};
 use pipeline::Pass;
+use shard::ShardContext;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
+use uring::clock::SystemClock;
 
 /// A shard's pass for native sessions.
 pub struct PassSink {
     pass: Rc<RefCell<Pass>>,
     site: Arc<Site>,
+    context: ShardContext,
     shard: ShardId,
     sources: HashMap<String, SourceId>,
     producers: HashMap<String, HashSet<ProducerId>>,
@@ -27,11 +31,12 @@ pub struct PassSink {
 
 impl PassSink {
     /// A sink of this shard.
-    pub fn new(pass: Rc<RefCell<Pass>>, site: Arc<Site>, shard: ShardId, now: TimestampNs) -> PassSink {
+    pub fn new(pass: Rc<RefCell<Pass>>, site: Arc<Site>, context: ShardContext, now: TimestampNs) -> PassSink {
         let mut sink = PassSink {
             pass,
             site: Arc::clone(&site),
-            shard,
+            shard: context.id(),
+            context,
             sources: HashMap::new(),
             producers: HashMap::new(),
             now,
@@ -87,6 +92,15 @@ impl PassSink {
             deadband: 0.0,
             heartbeat_ns: 0,
         })
+    }
+}
+
+/// The time that a frame's sender gave it, or its first sample.
+fn source_time(frame: Frame<'_>) -> Option<TimestampNs> {
+    match frame.view() {
+        View::Scan(scan) => scan.source_time(),
+        View::Samples(samples) => samples.iter().next().and_then(|(_, time, ..)| time),
+        _ => None,
     }
 }
 
@@ -148,7 +162,12 @@ impl FrameSink for PassSink {
     fn take(&mut self, frame: Frame<'_>, received: TimestampNs) -> Result<Taken, TakeError> {
         let mut pass = self.pass.borrow_mut();
         match pass.take(frame, received) {
-            Ok(pipeline::Taken::Stored { position }) => Ok(Taken::Stored { position }),
+            Ok(pipeline::Taken::Stored { position }) => {
+                if let Some(sent) = source_time(frame) {
+                    self.context.visible(u64::try_from(SystemClock.wall().0 - sent.0).unwrap_or(0));
+                }
+                Ok(Taken::Stored { position })
+            }
             Ok(pipeline::Taken::Duplicate) => Ok(Taken::Duplicate { position: pass.end() }),
             Err(pipeline::TakeError::Refused(refused)) => Err(TakeError::Refused(refused)),
             Err(pipeline::TakeError::UnknownProducer) => Err(TakeError::UnknownProducer),

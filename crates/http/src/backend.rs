@@ -313,6 +313,8 @@ pub struct StageInfo {
     pub p99_ns: u64,
     /// 99.9 % took at most this.
     pub p999_ns: u64,
+    /// 99.99 % took at most this.
+    pub p9999_ns: u64,
     /// The longest: the bound on how long it kept the others waiting.
     pub max_ns: u64,
     /// All of them together.
@@ -340,6 +342,7 @@ impl StageInfo {
             p90_ns: histogram.value_at_quantile(0.9),
             p99_ns: histogram.value_at_quantile(0.99),
             p999_ns: histogram.value_at_quantile(0.999),
+            p9999_ns: histogram.value_at_quantile(0.9999),
             max_ns: histogram.max(),
             sum_ns: (histogram.mean() * histogram.len() as f64) as u64,
             buckets,
@@ -368,8 +371,11 @@ pub struct CoreInfo {
     pub log: LogInfo,
     /// Its stages.
     pub stages: Vec<StageInfo>,
-    /// Its whole duty cycle.
+    /// The time between two looks at telemetry.
     pub cycle: StageInfo,
+    /// From the source time of native frames to when their values can be read. Says something where
+    /// the sender's clock and this machine's agree.
+    pub frame_to_visible: StageInfo,
 }
 
 /// The switches of the demo's plant.

@@ -108,6 +108,11 @@ fn of_stages(out: &mut Text, cores: &[CoreInfo]) {
     for core in cores {
         core.stages.iter().chain([&core.cycle]).for_each(|stage| histogram(out, NAME, core.shard, stage));
     }
+    const VISIBLE: &str = "millstream_frame_to_visible_seconds";
+    out.family(VISIBLE, "histogram", "From the source time of a native frame to when its values could be read.");
+    for core in cores {
+        histogram(out, VISIBLE, core.shard, &core.frame_to_visible);
+    }
     const MAX: &str = "millstream_stage_poll_seconds_max";
     out.family(MAX, "gauge", "The longest poll of a stage: how long it kept the others waiting.");
     for core in cores {

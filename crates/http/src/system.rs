@@ -126,6 +126,7 @@ fn core_json(core: &CoreInfo) -> Value {
         },
         "stages": core.stages.iter().map(stage_json).collect::<Vec<_>>(),
         "cycle": stage_json(&core.cycle),
+        "frame_to_visible": stage_json(&core.frame_to_visible),
     })
 }
 
@@ -143,6 +144,7 @@ fn stage_json(stage: &StageInfo) -> Value {
         "p90_ns": stage.p90_ns,
         "p99_ns": stage.p99_ns,
         "p999_ns": stage.p999_ns,
+        "p9999_ns": stage.p9999_ns,
         "max_ns": stage.max_ns,
         "sum_ns": stage.sum_ns,
         "buckets": buckets,

@@ -27,8 +27,8 @@ pub struct Settings {
 
 impl Settings {
     /// The defaults of the product for one shard: 64 MiB segments, 5 ms, nothing removed, whole
-    /// blocks from 512 KiB on (batches are as long only where the disk lags; pads are then 2 % of the
-    /// file at most).
+    /// blocks from 512 KiB on (what telemetry at full rate fills, or a lagging disk; pads are then 2 % of
+    /// the file at most).
     #[must_use]
     pub const fn new(shard: ShardId) -> Settings {
         Settings {

@@ -239,17 +239,25 @@ impl State {
         let (values, qualities, recovering) = (scan.values(), scan.qualities(), self.recovering);
         let quality = |i: usize| Quality(qualities.get(i).map_or(0, |quality| quality.to_native()));
         let source_time_ns = source_time.map_or(i64::MIN, |time| time.0);
-        let latest = (0..count).map(|i| Latest {
-            bits: values[i].to_native(),
-            kind: tags[i].kind,
-            quality: shown(quality(i), recovering).0,
+        let latest = |bits: u64, kind: ValueKind, quality: Quality| Latest {
+            bits,
+            kind,
+            quality: shown(quality, recovering).0,
             source_time_ns,
             server_time_ns: received.0,
             seen_ns: received.0,
-        });
-        self.latest.write_run(first, latest);
-        let number = |i: usize| (!quality(i).is_bad()).then(|| as_number(tags[i].kind, values[i].to_native()));
-        self.rollups.add_run(first, time, (0..count).map(number));
+        };
+        if qualities.is_empty() && tags.iter().fold(true, |all, tag| all & (tag.kind == ValueKind::F64)) {
+            // numbers that are all good: what most scans are, and nothing is asked of each
+            let bits = values.iter().map(|value| value.to_native());
+            self.latest.write_run(first, bits.clone().map(|bits| latest(bits, ValueKind::F64, Quality(0))));
+            self.rollups.add_run(first, time, bits.map(|bits| Some(f64::from_bits(bits))));
+        } else {
+            let all = (0..count).map(|i| latest(values[i].to_native(), tags[i].kind, quality(i)));
+            self.latest.write_run(first, all);
+            let number = |i: usize| (!quality(i).is_bad()).then(|| as_number(tags[i].kind, values[i].to_native()));
+            self.rollups.add_run(first, time, (0..count).map(number));
+        }
         if self.rollups.named.touches(first, count) {
             let number = |i: usize| as_number(tags[i].kind, values[i].to_native());
             let point = |i: usize| Point { time, number: number(i), usable: !quality(i).is_bad() };

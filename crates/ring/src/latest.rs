@@ -179,13 +179,13 @@ impl LatestWriter {
     /// # Panics
     /// As [`write`](Self::write).
     #[inline]
-    pub fn write_run(&self, first: u32, latests: impl Iterator<Item = Latest>) {
-        let mut chunk: &[Slot] = &[];
-        for (index, latest) in (first as usize..).zip(latests) {
-            if chunk.is_empty() || index.is_multiple_of(CHUNK_CELLS) {
-                chunk = self.chunk(index);
-            }
-            chunk[index % CHUNK_CELLS].write(latest);
+    pub fn write_run(&self, first: u32, mut latests: impl ExactSizeIterator<Item = Latest>) {
+        let mut index = first as usize;
+        while latests.len() > 0 {
+            let cells = &self.chunk(index)[index % CHUNK_CELLS..];
+            index += cells.len();
+            // the cells come first: when they end, no value is taken that has none
+            cells.iter().zip(&mut latests).for_each(|(cell, latest)| cell.write(latest));
         }
     }
 
@@ -330,13 +330,17 @@ mod tests {
     }
 
     proptest! {
+        /// Runs begin, end and cross chunks anywhere.
         #[test]
-        fn behaves_like_a_map(writes in prop::collection::vec((0_u32..5_000, any::<u64>()), 0..200)) {
+        fn behaves_like_a_map(writes in prop::collection::vec((0_u32..5_000, any::<u64>(), 0_u32..2_500), 0..60)) {
             let (writer, reader) = latest_table();
             let mut map = HashMap::new();
-            for (index, n) in writes {
+            for (index, n, run) in writes {
+                let run = run.min(5_000 - index);
                 writer.write(index, sample(n));
                 map.insert(index, sample(n));
+                writer.write_run(index, (0..run).map(|i| sample(n ^ u64::from(i))));
+                map.extend((0..run).map(|i| (index + i, sample(n ^ u64::from(i)))));
             }
             for index in 0..5_000 {
                 prop_assert_eq!(reader.read(index), map.get(&index).copied());

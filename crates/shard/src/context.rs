@@ -18,7 +18,7 @@ use uring::{IoMode, WakeFd, clock::SystemClock};
 use crate::{
     helper::Helper,
     lane::{LANES, Lane},
-    meter::Meters,
+    meter::{Meter, Meters},
     parking::{Parking, RELEASED, Ticket},
     sender::ShardSender,
     stages::{Look, Stages},
@@ -47,6 +47,7 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     pub(crate) stages: Stages,
     pub(crate) meters: Meters,
+    pub(crate) frame_to_visible: Meter,
     sender: ShardSender,
     helper: Helper,
     wake: WakeFd,
@@ -69,6 +70,7 @@ impl ShardContext {
             inner: Rc::new(Inner {
                 stages: Stages::new(settings.id, settings.quantum_ns, settings.mode),
                 meters: Meters::default(),
+                frame_to_visible: Meter::new(),
                 sender,
                 helper,
                 wake,
@@ -140,6 +142,11 @@ impl ShardContext {
     pub fn need_preempt(&self) -> bool {
         let slice_ns = SystemClock.monotonic_ns().saturating_sub(self.inner.slice_began_ns.get());
         slice_ns >= self.inner.settings.slice_ns || self.inner.stages.pending()
+    }
+
+    /// The values of a frame can be read now, so many ns after the time that its sender gave it.
+    pub fn visible(&self, after_ns: u64) {
+        self.inner.frame_to_visible.record(after_ns);
     }
 
     /// Has the duty cycle run soon, for a task that left a stage something to do.

@@ -222,6 +222,7 @@ impl Cycle {
             shard: self.context.id(),
             stages,
             look_interval: self.context.inner.stages.interval().snapshot(),
+            frame_to_visible: self.context.inner.frame_to_visible.snapshot(),
             cycles: self.cycles,
             sleeps: self.sleeps,
             jobs: self.jobs,

@@ -69,6 +69,9 @@ pub struct ShardStats {
     /// Time between two looks at the telemetry stages while awake: the bound on what telemetry has
     /// to wait for everything else.
     pub look_interval: Distribution,
+    /// From the time that a frame's sender gave it to when its values could be read
+    /// ([`ShardContext::visible`](crate::ShardContext::visible)).
+    pub frame_to_visible: Distribution,
     /// Duty cycles so far.
     pub cycles: u64,
     /// Times that the thread went to sleep.
@@ -85,6 +88,7 @@ impl ShardStats {
             shard,
             stages: Vec::new(),
             look_interval: Distribution::default(),
+            frame_to_visible: Distribution::default(),
             cycles: 0,
             sleeps: 0,
             jobs: 0,

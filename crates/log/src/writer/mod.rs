@@ -38,7 +38,7 @@ use retain::Removal;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Waiting bytes at which a batch is written without waiting for `sync_ns`.
-const GROUP_BYTES: usize = 256 << 10;
+const GROUP_BYTES: usize = 512 << 10;
 /// Batches that are sealed early (by time or [`GROUP_BYTES`]) while this many are not yet durable
 /// would only make more small writes; beyond it the open batch grows to its limit instead.
 const PIPELINE_BATCHES_MAX: usize = 8;
@@ -55,8 +55,9 @@ const MARK_NS: u64 = 1_000_000_000;
 const HEARTBEAT_NS: u64 = 10_000_000_000;
 /// Blocks kept to be filled again.
 const SPARE_BLOCKS_MAX: usize = PIPELINE_BATCHES_MAX;
-/// Larger blocks are given back to the allocator.
-const SPARE_BLOCK_BYTES_MAX: usize = BATCH_BYTES_FULL + (64 << 10);
+/// Larger blocks are given back to the allocator. A block grows in powers of two, and a full batch has
+/// a header besides.
+const SPARE_BLOCK_BYTES_MAX: usize = 2 * BATCH_BYTES_FULL;
 
 /// Appends frames to a log and makes them durable in groups.
 pub struct Writer {

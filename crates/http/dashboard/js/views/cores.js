@@ -32,7 +32,7 @@ function card(core) {
       fact("Log", mark(healthy ? "normal" : "critical", core.log.health)), fact("On disk", `${format.bytes(core.log.bytes)}, ${format.count(core.log.segments)} segments`),
       fact("On the way to disk", format.bytes(Math.max(0, core.log.end - core.log.durable))), fact("Syncs", format.count(core.log.syncs))),
     core.log.reason ? h("p", { class: "empty is-critical" }, core.log.reason) : null,
-    h("div", { class: "scroll" }, stages([...core.stages, core.cycle])));
+    h("div", { class: "scroll" }, stages([...core.stages, core.cycle, ...(core.frame_to_visible.polls ? [core.frame_to_visible] : [])])));
 }
 
 function stages(list) {
