@@ -26,8 +26,8 @@ const LOAD_CORE: u32 = 0;
 /// Events a second, and subscribers of each: 10,000 deliveries a second.
 const EVENTS_PER_S: &str = "100";
 const SUBSCRIBERS: u32 = 100;
-/// Events a second of the bare loop in C: a delivery of it costs the load's core about a fifth.
-const BARE_EVENTS_PER_S: &str = "500";
+/// Events a second of the bare loop in C: so many that it keeps the load's core as busy as B does.
+const BARE_EVENTS_PER_S: &str = "250";
 const DELIVERIES_PER_S: f64 = 10_000.0;
 /// From the start of `loadgen native` to when it sends: its probe of the platform's hiccups, and
 /// connecting. Fan-out begins behind that and ends a little before telemetry does, so that both
@@ -362,15 +362,22 @@ impl Table {
     }
 
     fn print_goals(&self) {
+        let verdict = |holds: bool| if holds { "holds" } else { "DOES NOT HOLD" };
         let rate = |measured: &Measured| number(&measured.telemetry()["samples_per_s"]);
         let seen = |name: &'static str| move |m: &Measured| number(&m.visible()[name]);
-        let [p50, p99] =
-            ["p50_ns", "p99_ns"].map(|name| middle(&self.with_fanout, seen(name)) - middle(&self.alone, seen(name)));
+        let more = |idle: &[Measured], name| (middle(&self.with_fanout, seen(name)) - middle(idle, seen(name))) / 1e3;
+        // idle is a server that has telemetry alone, while the sender is held up as in B
+        let goal = |shown: &str, name, us: f64| {
+            let (c, a) = (more(&self.with_bare, name), more(&self.alone, name));
+            println!(
+                "P4 frame to visible {shown} at most idle + {us} µs: {} (B - C {c:+.1} µs, B - A {a:+.1} µs)",
+                verdict(c <= us)
+            );
+        };
         let throughput = middle(&self.with_fanout, rate) / middle(&self.alone, rate);
         let look = |all: &[Measured]| middle(all, |measured| number(&measured.core["cycle"]["p9999_ns"]));
         let (look_a, look_b) = (look(&self.alone), look(&self.with_fanout));
         let deliveries = middle(&self.with_fanout, |measured| number(&measured.fanout["deliveries_per_s"]));
-        let verdict = |holds: bool| if holds { "holds" } else { "DOES NOT HOLD" };
         let judged = [&self.alone, &self.with_fanout, &self.with_bare].into_iter().flatten();
         let disturbed = judged.clone().filter(|run| run.others() > OTHERS_MAX).count();
         println!("\ngoals:");
@@ -382,8 +389,8 @@ impl Table {
             );
         }
         println!("P4 throughput at least 0.95 of idle: {} ({throughput:.3})", verdict(throughput >= 0.95));
-        println!("P4 frame to visible p50 at most idle + 10 µs: {} ({:+.1} µs)", verdict(p50 <= 10e3), p50 / 1e3);
-        println!("P4 frame to visible p99 at most idle + 25 µs: {} ({:+.1} µs)", verdict(p99 <= 25e3), p99 / 1e3);
+        goal("p50", "p50_ns", 10.0);
+        goal("p99", "p99_ns", 25.0);
         println!(
             "P4 between two looks p99.99 at most 50 µs: {} (B: {}; A: {})",
             verdict(look_b <= LOOK_NS_MAX),

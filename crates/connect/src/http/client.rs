@@ -90,7 +90,7 @@ impl Client {
         let mut deadline = pin!(sleep_until(deadline));
         let (mut connection, answer) = self.begin(request, sent, &mut deadline).await?;
         let answer = connection.finish(answer, bytes_max, &mut deadline).await?;
-        if answer.complete && connection.is_fit().await {
+        if answer.complete && connection.is_fit() {
             self.keep(connection);
         }
         Ok(answer)
@@ -103,7 +103,7 @@ impl Client {
         deadline: &mut Deadline<'_>,
     ) -> Result<(Box<Connection>, Response<Incoming>), CallError> {
         while let Some(mut connection) = self.kept() {
-            if !connection.is_fit().await {
+            if !connection.is_fit() {
                 continue;
             }
             match connection.begin(request, sent, deadline).await {

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
@@ -74,13 +74,11 @@ impl Connection {
     }
 
     /// Whether a request may go over it now: the other side has neither closed it nor said
-    /// anything unasked since.
-    pub(super) async fn is_fit(&mut self) -> bool {
-        poll_fn(|cx| {
-            self.driver.turn(cx);
-            Poll::Ready(!self.driver.ended && self.sender.is_ready())
-        })
-        .await
+    /// anything unasked since. Nobody is woken for it: a call that waits turns the connection again,
+    /// and one that is kept waits for nothing.
+    pub(super) fn is_fit(&mut self) -> bool {
+        self.driver.turn(&mut Context::from_waker(Waker::noop()));
+        !self.driver.ended && self.sender.is_ready()
     }
 
     /// Sends a request, up to the answer's head.
