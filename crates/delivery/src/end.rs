@@ -97,8 +97,10 @@ pub struct Attempted {
 pub enum Outcome {
     /// The target has it.
     Delivered,
-    /// The target, or the mapping, refuses this very item for good.
+    /// The target refuses this very item for good.
     Rejected,
+    /// No call could be made of this item: nothing was sent, and nothing is known of the target.
+    Unmapped,
     /// The target answered that it failed.
     Failed {
         /// It asked to wait so long, ns.

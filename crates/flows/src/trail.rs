@@ -76,7 +76,7 @@ impl AttemptLine {
             number,
             at_ns: now.0,
             took_ms: 0.0,
-            outcome: "mapping".to_owned(),
+            outcome: outcome_word(&Outcome::Unmapped).to_owned(),
             status: None,
             answer: String::new(),
             error: Some(what.to_owned()),
@@ -103,6 +103,7 @@ pub const fn outcome_word(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Delivered => "delivered",
         Outcome::Rejected => "rejected",
+        Outcome::Unmapped => "mapping",
         Outcome::Failed { .. } => "failed",
         Outcome::Unavailable { .. } => "unavailable",
         Outcome::InDoubt => "in-doubt",

@@ -33,6 +33,10 @@ impl Consumer {
                 self.alive();
                 self.end(id, End::Dead { reason: DeadReason::Rejected }, out);
             }
+            Outcome::Unmapped => {
+                self.give_up_trial(id);
+                self.end(id, End::Dead { reason: DeadReason::Rejected }, out);
+            }
             Outcome::ProbeNotDone => {
                 self.alive();
                 self.doubt(id, false);
@@ -53,13 +57,18 @@ impl Consumer {
     pub fn abandon(&mut self, id: DeliveryId) {
         let Some(held) = self.held.get_mut(&id).filter(|held| held.in_flight) else { return };
         held.attempts = held.attempts.saturating_sub(1);
+        self.give_up_trial(id);
+        self.land(id);
+        self.doubt(id, true);
+        self.rest(id);
+    }
+
+    /// If it was the trial, it said nothing of the target: another one may be.
+    fn give_up_trial(&mut self, id: DeliveryId) {
         if self.trial == Some(id) {
             self.trial = None;
             self.breaker.abandon();
         }
-        self.land(id);
-        self.doubt(id, true);
-        self.rest(id);
     }
 
     /// The target said something that shows it alive: the breaker closes, and no trial is under way.

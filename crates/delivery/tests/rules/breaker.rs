@@ -141,6 +141,31 @@ fn a_trial_that_is_given_up_makes_way_for_another() {
     assert_eq!(bench.starts().len(), 0);
 }
 
+/// The story: a target is down, and the next message has no field that its mapping asks for.
+#[test]
+fn what_was_never_sent_says_nothing_of_the_target() {
+    let mut bench = open_and_idle();
+    bench.now = until(&bench);
+    let trial = bench.starts();
+    bench.answer(first(trial[0]), Outcome::Unmapped);
+    assert_eq!(bench.consumer.breaker(), BreakerState::HalfOpen, "it is not known to be alive");
+    let again = bench.starts();
+    assert_eq!(again.len(), 1, "the next one is the trial");
+    bench.answer(first(again[0]), DOWN);
+    assert!(matches!(bench.consumer.breaker(), BreakerState::Open { .. }));
+
+    let mut bench = Bench::new(with_breaker(3));
+    for key in 0..9 {
+        bench.offer(key);
+    }
+    bench.starts();
+    for (offset, outcome) in (1..).zip([FAILED, FAILED, Outcome::Unmapped, FAILED]) {
+        assert_eq!(bench.consumer.breaker(), BreakerState::Closed);
+        bench.answer(first(offset), outcome);
+    }
+    assert!(matches!(bench.consumer.breaker(), BreakerState::Open { .. }), "three failures in a row");
+}
+
 #[test]
 fn a_trial_that_nobody_answers_does_not_wedge_it() {
     let mut bench = open_and_idle();

@@ -29,6 +29,7 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         4 => Just(Outcome::Delivered),
         1 => Just(Outcome::Rejected),
+        1 => Just(Outcome::Unmapped),
         2 => asked.clone().prop_map(|retry_after_ns| Outcome::Failed { retry_after_ns }),
         2 => asked.prop_map(|retry_after_ns| Outcome::Unavailable { retry_after_ns }),
         1 => Just(Outcome::InDoubt),

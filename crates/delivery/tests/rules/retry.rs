@@ -136,6 +136,7 @@ fn what_is_under_way_expires_when_its_answer_is_no() {
         (DOWN, End::Expired),
         (Outcome::InDoubt, End::Expired),
         (Outcome::Rejected, End::Dead { reason: DeadReason::Rejected }),
+        (Outcome::Unmapped, End::Dead { reason: DeadReason::Rejected }),
     ] {
         let mut bench = Bench::new(expiring.clone());
         let id = bench.offer(1);

@@ -221,6 +221,7 @@ impl Judge {
                 return self.alive();
             }
             Outcome::Rejected => return self.alive(),
+            Outcome::Unmapped => return, // it says nothing of the target
             Outcome::ProbeNotDone => {
                 (life.in_doubt, life.not_before) = (Some(false), None);
                 return self.alive();

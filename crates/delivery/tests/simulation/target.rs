@@ -95,6 +95,7 @@ impl Target {
             (1 | 2, _) => (Outcome::Failed { retry_after_ns: None }, false),
             (3, _) => (Outcome::InDoubt, false),
             (4, _) => (Outcome::Unavailable { retry_after_ns: None }, false),
+            (5, _) => (Outcome::Unmapped, false),
             (_, 0..2) => (Outcome::InDoubt, true),
             (_, 2..4) => (Outcome::Failed { retry_after_ns: None }, false),
             (_, 4) => (Outcome::Failed { retry_after_ns: asked }, false),

@@ -110,7 +110,7 @@ pub(super) fn flow(outlet: &Outlet, ordered: &[&ReplayBody], tell: &mut dyn FnMu
     for (id, lines) in outlet.tried() {
         tell(part(zero, format!("lines/{name}"), "", &KeptLines { id, lines }));
     }
-    for (from, definition) in outlet.live_definitions() {
+    for (from, definition) in outlet.live_definitions(ordered.iter().map(|replay| Offset(replay.at))) {
         let kept = KeptDefinition { from: from.0, text: definition.text().clone() };
         tell(part(zero, format!("definition/{name}"), "", &kept));
     }

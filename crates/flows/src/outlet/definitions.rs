@@ -30,11 +30,17 @@ impl Outlet {
         &self.definitions[self.definitions.len() - 1].1
     }
 
-    /// The definitions that what is unsettled may need, with where each begins.
-    pub(crate) fn live_definitions(&self) -> impl Iterator<Item = (Offset, &Definition)> {
+    /// The definitions that what is unsettled may need, with where each begins; also what replays
+    /// need that were ordered at these offsets and are not held yet.
+    pub(crate) fn live_definitions(
+        &self,
+        ordered: impl Iterator<Item = Offset>,
+    ) -> impl Iterator<Item = (Offset, &Definition)> {
         let replayed =
             self.pending.values().filter(|pending| !pending.letter.is_empty()).map(|pending| pending.ordered_at);
-        let low = replayed.chain([self.consumer.low()]).min().unwrap_or_default();
+        // a replay needs what held before its order, a message what held before itself
+        let needed = replayed.chain(ordered).map(|at| Offset(at.0.saturating_sub(1)));
+        let low = needed.chain([self.consumer.low()]).min().unwrap_or_default();
         let first = self.definitions.iter().rposition(|(from, _)| *from <= low).unwrap_or(0);
         self.definitions[first..].iter().map(|(from, definition)| (*from, definition))
     }

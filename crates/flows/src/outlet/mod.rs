@@ -355,7 +355,7 @@ impl Outlet {
                             trail::push(&mut pending.attempts, AttemptLine::unmapped(attempt, &error.what, now));
                             pending.mapping = Some(error);
                         }
-                        self.consumer.on_outcome(id, Outcome::Rejected, now, actions);
+                        self.consumer.on_outcome(id, Outcome::Unmapped, now, actions);
                     }
                 },
                 Action::Attempted(attempted) => self.attempted(&attempted, line, now, wants),
