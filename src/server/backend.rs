@@ -136,7 +136,7 @@ impl SiteBackend {
             },
             stages: stages.map(|stage| stage_info(stage.lane.name(), stage.name, &stage.poll)).collect(),
             cycle: distribution("look-interval", |stats| &stats.look_interval),
-            frame_to_visible: distribution("frame-to-visible", |stats| &stats.frame_to_visible),
+            frame_to_visible: distribution("visible", |stats| &stats.frame_to_visible),
         }
     }
 }

@@ -383,7 +383,7 @@ impl Backend for Fake {
                 stage("batch", "rollup flush", 40_000),
             ],
             cycle: stage("all", "cycle", 14_000),
-            frame_to_visible: stage("telemetry", "frame-to-visible", 9_000),
+            frame_to_visible: stage("telemetry", "visible", 9_000),
         };
         vec![core(0), core(1)]
     }
