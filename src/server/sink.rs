@@ -164,7 +164,7 @@ impl FrameSink for PassSink {
         match pass.take(frame, received) {
             Ok(pipeline::Taken::Stored { position }) => {
                 if let Some(sent) = source_time(frame) {
-                    self.context.visible(u64::try_from(SystemClock.wall().0 - sent.0).unwrap_or(0));
+                    self.context.visible(u64::try_from(SystemClock.wall().0.saturating_sub(sent.0)).unwrap_or(0));
                 }
                 Ok(Taken::Stored { position })
             }
