@@ -3,9 +3,7 @@
 use crate::server::site::{ClaimError, NativeSite, Site};
 use env::Clock;
 use frame::{Frame, View};
-use model::{
-    LogPosition, ProducerId, Refused, Sequence, ShardId, SourceId, SourceState, TagDeclaration, TagPath, TimestampNs,
-};
+use model::{LogPosition, ProducerId, Refused, Sequence, SourceId, SourceState, TagDeclaration, TagPath, TimestampNs};
 use native::{FrameSink, Opened, Refusal, Registered, TagWanted, TakeError, Taken};
 use pipeline::Pass;
 use shard::ShardContext;
@@ -20,7 +18,6 @@ pub struct PassSink {
     pass: Rc<RefCell<Pass>>,
     site: Arc<Site>,
     context: ShardContext,
-    shard: ShardId,
     sources: HashMap<String, SourceId>,
     producers: HashMap<String, HashSet<ProducerId>>,
     /// Set by the stage before each poll.
@@ -35,7 +32,6 @@ impl PassSink {
         let mut sink = PassSink {
             pass,
             site: Arc::clone(&site),
-            shard: context.id(),
             context,
             sources: HashMap::new(),
             producers: HashMap::new(),
@@ -71,7 +67,7 @@ impl PassSink {
         {
             return Err(Refusal::OtherKind { name: full, has: known.kind, wanted: wanted.kind });
         }
-        match self.site.claim(native, &full, self.shard) {
+        match self.site.claim(native, &full, self.context.id()) {
             Ok(()) => {}
             Err(ClaimError::Limit) => {
                 let what = format!("tags of source {} (tags_max)", native.name);
@@ -111,7 +107,7 @@ impl FrameSink for PassSink {
         }
         let native = self.known_native(source)?;
         let home = self.site.shard_of_producer(producer);
-        if home != self.shard {
+        if home != self.context.id() {
             return Err(Refusal::WrongShard(home));
         }
         let id = self.source(&native);
