@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 const BURST_BYTES: u64 = 256 << 10;
 /// How long acknowledgements are waited for after the last frame.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Later than this, frames are gathered before they are written.
+const LATE_NS: u64 = 100_000;
 /// Nearer than this to the next frame the loop spins: a sleep may wake up too late.
 const SPIN_NS: u64 = 2_000_000;
 
@@ -36,8 +38,9 @@ pub(crate) struct Outcome {
     pub(crate) latency: Histogram<u64>,
     /// Frames that were still not acknowledged at the end of draining.
     pub(crate) unacknowledged_frames: u64,
-    /// Open loop: how far behind its schedule the sender was at worst, nanoseconds.
-    pub(crate) behind_ns_max: u64,
+    /// Open loop: due to offered to the kernel, nanoseconds. The sender's own delay, which every
+    /// latency from the due time contains.
+    pub(crate) behind: Histogram<u64>,
     /// Connections that had to be made again.
     pub(crate) reconnects: u64,
 }
@@ -82,7 +85,7 @@ pub(crate) fn drive(
     let mut run = Run {
         clock: Clock(Instant::now()),
         latency: histogram(),
-        behind_ns_max: 0,
+        behind: histogram(),
         bar: progress(seconds, label, is_quiet),
         bar_due: Instant::now(),
     };
@@ -91,7 +94,7 @@ pub(crate) fn drive(
     let mut schedule = Schedule::new(rate);
     run.until(Instant::now() + warm_up, connections, &mut schedule)?;
     run.latency.reset();
-    run.behind_ns_max = 0;
+    run.behind.reset();
     let begin = Totals::of(connections);
     run.until(begin.at + measured, connections, &mut schedule)?;
     let end = Totals::of(connections);
@@ -110,7 +113,7 @@ pub(crate) fn drive(
         own_cpu_ns: end.cpu_ns.saturating_sub(begin.cpu_ns),
         latency: run.latency,
         unacknowledged_frames: connections.iter().map(|c| c.pending() as u64).sum(),
-        behind_ns_max: run.behind_ns_max,
+        behind: run.behind,
         reconnects: connections.iter().map(Connection::reconnects).sum(),
     })
 }
@@ -136,7 +139,7 @@ impl Schedule {
 struct Run {
     clock: Clock,
     latency: Histogram<u64>,
-    behind_ns_max: u64,
+    behind: Histogram<u64>,
     bar: ProgressBar,
     bar_due: Instant,
 }
@@ -192,16 +195,18 @@ impl Run {
                     break;
                 }
             }
+            let due_ns = schedule.due_ns as u64;
             let samples = connection.next_samples();
-            connection.push(schedule.due_ns as u64, clock.ns())?;
-            let behind_ns = clock.ns().saturating_sub(schedule.due_ns as u64);
-            self.behind_ns_max = self.behind_ns_max.max(behind_ns);
+            let late_ns = clock.ns().saturating_sub(due_ns);
+            connection.push(due_ns, clock.ns())?;
+            // Far behind, frames leave together; in time, each at once.
+            let leaves = late_ns < LATE_NS;
+            if leaves {
+                connection.poll(|| clock.ns(), &mut self.latency)?;
+            }
+            self.behind.saturating_record(clock.ns().saturating_sub(due_ns).max(1));
             schedule.due_ns += samples as f64 * sample_ns;
             schedule.turn = (schedule.turn + 1) % connections.len();
-            // Far behind, frames leave together; in time, each at once.
-            if behind_ns < 100_000 {
-                break;
-            }
         }
         let mut pending = 0;
         for connection in connections.iter_mut() {

@@ -55,7 +55,7 @@ impl Measured {
             "server_cpu_s_by_thread": by_thread,
             "server_core_busy_s": self.core_busy_ns.map(|ns| ns as f64 / 1e9),
             "unacknowledged_frames": outcome.unacknowledged_frames,
-            "behind_schedule_ns_max": outcome.behind_ns_max,
+            "behind_schedule": percentiles_json(&outcome.behind),
             "reconnects": outcome.reconnects,
         })
     }
@@ -238,8 +238,8 @@ fn show_one(name: &str, measured: &Measured) {
     if !outcome.latency.is_empty() {
         println!("        frame to acknowledged: {}", percentiles_text(&outcome.latency));
     }
-    if outcome.behind_ns_max > 1_000_000 {
-        println!("        the sender itself was up to {} behind its schedule", time(outcome.behind_ns_max));
+    if !outcome.behind.is_empty() {
+        println!("        of it the sender's own delay: {}", percentiles_text(&outcome.behind));
     }
     if outcome.unacknowledged_frames > 0 {
         println!("        {} frames were never acknowledged", outcome.unacknowledged_frames);

@@ -357,10 +357,11 @@ fn dedupe_state_ahead_of_the_stored_log_is_not_shown() {
                 writer.append(&scan(1, next, 40), TimestampNs(0)).unwrap();
             }
             disk.set_now(step * MS);
-            writer.poll(step * MS, TimestampNs(0), &mut disk, &mut |builder| {
+            writer.poll(step * MS, TimestampNs(0), &mut disk, &mut |builder, _| {
                 let mark = frame::ProducerMark { producer: 1, sequence: next };
                 let producers = frame::Producers { producers: vec![mark] };
                 builder.producers(ProducerId::SELF, Sequence(0), &producers).unwrap();
+                false
             });
         }
         disk = disk.crash(Crash::Power);
@@ -383,4 +384,64 @@ fn a_missing_segment_in_the_middle_is_said() {
     let fence = &recovered.rot[0];
     assert!(seen.iter().all(|s| s.3 <= fence.from.0 || s.3 > fence.to.0));
     assert_eq!(seen.last().unwrap().1, 100);
+}
+
+/// A head in parts: one part a poll, data waits behind all of them, and so does what is appended
+/// while they are made; what the last part claims is stored.
+#[test]
+fn a_head_is_made_one_part_a_poll_and_stands_before_what_waits() {
+    const PARTS: usize = 40;
+    let mut disk = SimDisk::new(SimRandom::new(12));
+    let recovered = millstream_log::recover(&mut disk, SHARD, &mut |_, _| {}).unwrap();
+    let mut writer = millstream_log::Writer::new(settings(), &recovered);
+    let (mut next, mut asked, mut heads) = (0, 0, 0);
+    for step in 1..=1_200_u64 {
+        if step <= 200 {
+            next += 1;
+            writer.append(&scan(1, next, 40), TimestampNs(0)).unwrap();
+        }
+        disk.set_now(step * MS);
+        let mut calls = 0;
+        writer.poll(step * MS, TimestampNs(0), &mut disk, &mut |builder, part| {
+            assert_eq!(part, asked, "in order, from 0 for each segment");
+            calls += 1;
+            asked = (part + 1) % PARTS;
+            heads += usize::from(asked == 0);
+            // long enough that one head takes several batches
+            let name = "n".repeat(30_000);
+            let sources = frame::Sources { sources: vec![frame::SourceRecord { id: part as u32, name }] };
+            builder.sources(ProducerId::SELF, Sequence(0), &sources).unwrap();
+            if asked == 0 {
+                let mark = frame::ProducerMark { producer: 1, sequence: next };
+                let producers = frame::Producers { producers: vec![mark] };
+                builder.producers(ProducerId::SELF, Sequence(0), &producers).unwrap();
+            }
+            asked > 0
+        });
+        assert!(calls <= 1, "step {step}");
+        if calls > 0 && heads == 0 {
+            assert_eq!(writer.durable(), LogPosition(0), "data was placed before the head was complete");
+        }
+    }
+    assert!(heads >= 2, "{heads} heads");
+    assert_eq!(writer.durable(), writer.end());
+    let (mut parts, mut stored) = (0, 0);
+    let mut disk = disk.crash(Crash::Power);
+    millstream_log::recover(&mut disk, SHARD, &mut |frame, _| match frame.view() {
+        frame::View::Sources(sources) => {
+            assert_eq!(sources.sources[0].id.to_native() as usize, parts % PARTS);
+            parts += 1;
+        }
+        frame::View::Producers(producers) => {
+            assert_eq!(parts % PARTS, 0);
+            assert!(producers.producers[0].sequence.to_native() >= stored);
+        }
+        frame::View::Scan(_) => {
+            assert_eq!((frame.sequence().0, parts % PARTS), (stored + 1, 0));
+            stored += 1;
+        }
+        _ => {}
+    })
+    .unwrap();
+    assert_eq!((parts, stored), (heads * PARTS, next));
 }

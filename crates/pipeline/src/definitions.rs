@@ -8,8 +8,9 @@ use model::{ProducerId, Refused, Sequence, SourceId, TagDeclaration, TagId, TagP
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Definitions that go into one frame; bounds its length (512-byte paths, 1 KiB texts).
-const PER_FRAME: usize = 256;
+/// Definitions that go into one frame; bounds its length (512-byte paths, 1 KiB texts) and the time
+/// that a part of a segment's head takes: 128 tags cost about 10 µs.
+const PER_FRAME: usize = 128;
 
 /// One tag as readers see it.
 #[derive(Clone, Debug, PartialEq)]
@@ -171,15 +172,32 @@ impl Definitions {
         self.unsaved = Unsaved::default();
     }
 
-    /// Writes all definitions: the head of a segment.
+    /// Writes one part of all definitions, of at most a frame: the head of a segment. Part 0 is the
+    /// first; answers whether there was such a part. Definitions made between two parts are in a
+    /// later part, or stand in the log behind the head; none is left out.
     ///
     /// # Errors
     /// [`EncodeError`]: cannot happen within the limits.
-    pub fn encode_all(&self, to: &mut Builder) -> Result<(), EncodeError> {
-        let sources: Vec<SourceId> = (0..self.sources.len() as u32).map(SourceId).collect();
-        let tags: Vec<&TagInfo> = self.tags.iter().map(Arc::as_ref).collect();
-        let texts: Vec<TextId> = (0..self.texts.len() as u32).map(TextId).collect();
-        self.encode(to, &sources, &tags, &texts)
+    pub fn encode_part(&self, part: usize, to: &mut Builder) -> Result<bool, EncodeError> {
+        // Lists only grow, which moves what stands behind them to later parts: some may come
+        // twice, but none that was not there yet comes to stand before the next part.
+        let of_sources = self.sources.len().div_ceil(PER_FRAME);
+        let of_tags = self.tags.len().div_ceil(PER_FRAME);
+        let of_texts = self.texts.len().div_ceil(PER_FRAME);
+        if part < of_sources {
+            let ids: Vec<SourceId> = chunk(part, self.sources.len()).map(|id| SourceId(id as u32)).collect();
+            self.encode(to, &ids, &[], &[])?;
+        } else if part < of_sources + of_tags {
+            let tags = &self.tags[chunk(part - of_sources, self.tags.len())];
+            self.encode(to, &[], &tags.iter().map(Arc::as_ref).collect::<Vec<_>>(), &[])?;
+        } else if part < of_sources + of_tags + of_texts {
+            let range = chunk(part - of_sources - of_tags, self.texts.len());
+            let ids: Vec<TextId> = range.map(|id| TextId(id as u32)).collect();
+            self.encode(to, &[], &[], &ids)?;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     fn encode(
@@ -236,6 +254,11 @@ impl Definitions {
     }
 }
 
+/// The indices of a part of a list.
+fn chunk(part: usize, len: usize) -> std::ops::Range<usize> {
+    part * PER_FRAME..((part + 1) * PER_FRAME).min(len)
+}
+
 /// Makes the list long enough for an index.
 fn fill<T>(list: &mut Vec<T>, index: u32, with: impl FnMut() -> T) {
     let wanted = index as usize + 1;
@@ -265,6 +288,8 @@ fn record(tag: &TagInfo) -> TagRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use frame::View;
+    use std::collections::HashSet;
 
     pub(crate) fn tag(path: &str, kind: ValueKind) -> TagDeclaration {
         TagDeclaration {
@@ -301,7 +326,46 @@ mod tests {
         all.mark_saved();
         assert!(!all.has_unsaved());
         let mut whole = Builder::new();
-        all.encode_all(&mut whole).expect("small");
-        assert_eq!(bytes.bytes(), whole.bytes());
+        let parts = (0..).take_while(|part| all.encode_part(*part, &mut whole).expect("small")).count();
+        assert_eq!((bytes.bytes(), parts), (whole.bytes(), 3));
+    }
+
+    /// The parts are asked for one at a time, and what is defined in between must not push aside
+    /// what was not written yet.
+    #[test]
+    fn what_grows_between_two_parts_hides_nothing() {
+        let mut all = Definitions::default();
+        let source = all.source("s");
+        let declare = |all: &mut Definitions, count: usize| {
+            let known = all.tags().len();
+            let tags: Vec<TagDeclaration> =
+                (known..known + count).map(|n| tag(&format!("t/{n}"), ValueKind::F64)).collect();
+            all.declare(source, &tags).expect("room");
+        };
+        declare(&mut all, 2 * PER_FRAME + 1);
+        (0..PER_FRAME + 1).for_each(|n| drop(all.text(&n.to_string()).expect("room")));
+        let (tags, texts) = (all.tags().len(), all.texts().len());
+        let mut bytes = Builder::new();
+        let mut part = 0;
+        while all.encode_part(part, &mut bytes).expect("small") {
+            declare(&mut all, if part < 4 { PER_FRAME - 1 } else { 0 });
+            part += 1;
+        }
+        let (mut read_tags, mut read_texts) = (HashSet::new(), HashSet::new());
+        let mut rest = bytes.bytes();
+        while !rest.is_empty() {
+            let frame = frame::check(rest).expect("whole");
+            rest = &rest[frame.bytes().len()..];
+            match frame.view() {
+                View::Tags(some) => read_tags.extend(some.tags.iter().map(|tag| tag.id.to_native())),
+                View::Texts(some) => read_texts.extend(some.texts.iter().map(|text| text.id.to_native())),
+                _ => {}
+            }
+        }
+        assert!((0..tags as u32).all(|id| read_tags.contains(&id)), "a tag is missing that was there from the start");
+        assert!(
+            (0..texts as u32).all(|id| read_texts.contains(&id)),
+            "a text is missing that was there from the start"
+        );
     }
 }

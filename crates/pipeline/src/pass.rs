@@ -383,10 +383,13 @@ impl Pass {
     pub fn poll(&mut self, now_ns: u64, wall: TimestampNs, disk: &mut dyn Disk) -> usize {
         self.write_gaps(wall);
         let state = &self.state;
-        let work = self.log.poll(now_ns, wall, disk, &mut |head: &mut Builder| {
+        let work = self.log.poll(now_ns, wall, disk, &mut |head: &mut Builder, part| {
             // the limits keep every definition far below a frame's length, so this cannot fail
-            let _ = state.definitions.encode_all(head);
-            let _ = state.producers.encode(head);
+            let more = state.definitions.encode_part(part, head).unwrap_or(false);
+            if !more {
+                let _ = state.producers.encode(head);
+            }
+            more
         });
         self.wake();
         if self.tags_changed {

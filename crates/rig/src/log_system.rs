@@ -2,7 +2,7 @@
 
 use crate::system::{Contents, Found, Offer, Sent, Setup, StartError, Stored, StoredGap, System};
 use env::Clock;
-use frame::{Builder, Frame, FrameKind, ProducerMark, Producers, View};
+use frame::{Builder, Frame, FrameKind, ProducerMark, Producers, SourceRecord, Sources, View};
 use log::{Fence, Settings, Writer};
 use model::{Gap, GapReason, LogPosition, ProducerId, Sequence, ShardId, SourceId, TimestampNs};
 use sim::{Crash, SimClock, SimDisk};
@@ -12,6 +12,9 @@ use std::rc::Rc;
 
 /// The shard whose log it is.
 pub const SHARD: ShardId = ShardId(5);
+
+/// Parts of a segment's head before the last.
+const HEAD_PARTS: usize = 3;
 
 /// The last frame of one producer.
 #[derive(Clone, Copy, Debug, Default)]
@@ -139,11 +142,18 @@ impl System for LogSystem {
         let now_ns = self.clock.monotonic_ns();
         self.disk.set_now(now_ns);
         let dedupe = &self.dedupe;
-        let mut prologue = |builder: &mut Builder| {
+        let mut prologue = |builder: &mut Builder, part: usize| {
+            // Parts without consequence before: what is offered while the head is made must survive.
+            if part < HEAD_PARTS {
+                let sources = Sources { sources: vec![SourceRecord { id: part as u32, name: "rig".repeat(part + 1) }] };
+                let _ = builder.sources(ProducerId::SELF, Sequence(0), &sources);
+                return true;
+            }
             let marks = dedupe.iter().map(|(p, last)| ProducerMark { producer: p.0, sequence: last.sequence.0 });
             let producers = Producers { producers: marks.collect() };
             // A few producers always fit into a frame.
             let _ = builder.producers(ProducerId::SELF, Sequence(0), &producers);
+            false
         };
         self.writer.poll(now_ns, self.clock.wall(), &mut self.disk, &mut prologue);
         let durable = self.writer.durable();

@@ -24,7 +24,7 @@ fn a_few_seeds_keep_every_promise() {
 #[test]
 fn a_few_seeds_of_the_whole_way_keep_every_promise_and_meet_every_trouble() {
     let mut met = BTreeMap::new();
-    for seed in 0..16 {
+    for seed in 0..24 {
         match scenario::run::<Stack>(seed, Size { steps: 200, ..Size::default() }) {
             Ok(done) => done.met.iter().for_each(|(what, count)| *met.entry(*what).or_insert(0) += count),
             Err(why) => panic!("seed {seed}: {why}\nreplay: rig sim --system stack --seed {seed} --steps 200"),

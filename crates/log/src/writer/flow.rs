@@ -4,12 +4,12 @@ use super::batch::{Batch, Place};
 use super::live::{Entry, Live, Op};
 use super::{FinalMark, GROUP_BYTES, LIVE_SEGMENTS_MAX, PIPELINE_BATCHES_MAX, WRITES_MAX, Writer};
 use crate::Health;
-use crate::header::{BatchHeader, BatchKind, SegmentHeader};
-use crate::layout::{BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES};
-use crate::span::{SegmentIndex, Span};
+use crate::header::{BatchHeader, BatchKind};
+use crate::layout::BATCH_HEADER_BYTES;
+use crate::span::Span;
 use env::disk::{Block, Disk, DiskOp, FileNumber};
 use frame::{Builder, FrameKind};
-use model::{ProducerId, Sequence, TimestampNs, limits};
+use model::{ProducerId, Sequence, TimestampNs};
 
 impl Writer {
     /// Takes the open batch out to wait for its place.
@@ -39,7 +39,7 @@ impl Writer {
             }
             self.final_mark = FinalMark::Queued;
             BatchKind::Final
-        } else if self.mark_due_ns() <= self.now_ns && self.current().is_some_and(|live| live.begun) {
+        } else if self.mark_due_ns() <= self.now_ns && self.current().is_some_and(Live::is_begun) {
             BatchKind::Mark
         } else {
             return 0;
@@ -65,9 +65,13 @@ impl Writer {
         &mut self,
         wall: TimestampNs,
         disk: &mut dyn Disk,
-        prologue: &mut dyn FnMut(&mut Builder),
+        prologue: &mut dyn FnMut(&mut Builder, usize) -> bool,
     ) -> usize {
         let mut work = 0;
+        if self.makes_head() {
+            self.make_head(wall, prologue);
+            work += 1;
+        }
         loop {
             let Some(live) = self.current() else {
                 return work + self.create(disk);
@@ -75,11 +79,11 @@ impl Writer {
             if !live.created {
                 return work;
             }
-            if !live.begun {
-                self.begin(wall, prologue);
-            }
+            let begun = live.is_begun();
             let Some(at) = self.queue.iter().position(|batch| batch.place.is_none()) else { return work };
-            if self.writes_in_flight >= WRITES_MAX || self.queue[at].block.is_none() {
+            let batch = &self.queue[at];
+            let must_wait = !begun && batch.kind != BatchKind::Prologue;
+            if must_wait || self.writes_in_flight >= WRITES_MAX || batch.block.is_none() {
                 return work;
             }
             if self.is_too_long(at) {
@@ -127,60 +131,6 @@ impl Writer {
             if let Some(segment) = self.index.iter_mut().rev().find(|s| s.file == file) {
                 segment.ended_ns = running_ns;
             }
-        }
-    }
-
-    /// Queues the header and the prologue of the segment that was just created, before whatever waits.
-    fn begin(&mut self, wall: TimestampNs, prologue: &mut dyn FnMut(&mut Builder)) {
-        let at = self.queue.iter().position(|batch| batch.place.is_none()).unwrap_or(self.queue.len());
-        let first = self.queue.get(at);
-        let position = first.map_or(self.open.position(), |batch| batch.position);
-        let replaces = self.replaces;
-        let as_of = self.end();
-        let running_ns = self.running_now_ns();
-        let Some(live) = self.live.back_mut() else { return };
-        let header = SegmentHeader {
-            shard: self.settings.shard,
-            file: live.file,
-            position,
-            durable: self.durable,
-            created: wall,
-            running_ns,
-            started: self.started,
-            ordinal: u32::try_from(live.file.0 - self.first_file.0).unwrap_or(u32::MAX),
-            replaces,
-        };
-        (live.begun, live.as_of, live.durable) = (true, as_of, self.durable);
-        self.stats.segments += 1;
-        self.index.push_back(SegmentIndex {
-            file: live.file,
-            from: position,
-            bytes: 0,
-            ended_ns: u64::MAX,
-            spans: Vec::new(),
-        });
-
-        self.builder.clear();
-        prologue(&mut self.builder);
-        self.builder.stamp(wall);
-        let mut blocks = Vec::new();
-        let mut rest = self.builder.bytes();
-        while !rest.is_empty() {
-            let (bytes, frames) = super::batch::whole_frames(rest, limits::BATCH_BYTES_MAX);
-            let prefix = if blocks.is_empty() { SEGMENT_HEADER_BYTES } else { 0 };
-            blocks.push((prefix, frames, block_of(Block::new(), prefix + BATCH_HEADER_BYTES, &rest[..bytes])));
-            rest = &rest[bytes..];
-        }
-        if blocks.is_empty() {
-            blocks.push((SEGMENT_HEADER_BYTES, 0, block_of(Block::new(), SEGMENT_HEADER_BYTES, &[])));
-        }
-        let crc = header.write(&mut blocks[0].2);
-        live.previous_crc = crc;
-        live.prologue_end = blocks.iter().map(|(_, _, block)| block.len() as u64).sum();
-        for (index, (prefix, frames, block)) in blocks.into_iter().enumerate() {
-            let mut batch = Batch::own(self.key(), BatchKind::Prologue, position, wall, block);
-            (batch.prefix, batch.frames) = (prefix, frames);
-            self.queue.insert(at + index, batch);
         }
     }
 

@@ -1,6 +1,6 @@
 //! A segment that is being written, and the operations under way.
 
-use env::disk::FileNumber;
+use env::disk::{Block, FileNumber};
 use model::LogPosition;
 
 /// Whether a created file's directory entry is durable.
@@ -11,15 +11,42 @@ pub(super) enum Entry {
     Synced,
 }
 
+/// How far header and prologue of a segment are (W3).
+#[derive(Debug, Default)]
+pub(super) enum Head {
+    /// Nothing is made.
+    #[default]
+    Wanted,
+    /// Some parts are made.
+    Making(Making),
+    /// All is queued.
+    Queued,
+}
+
+/// A prologue of which more parts are to come.
+#[derive(Debug)]
+pub(super) struct Making {
+    /// Number of the next part.
+    pub(super) part: usize,
+    /// Where the segment begins.
+    pub(super) position: LogPosition,
+    /// The batch that is being filled: room for its header, behind the segment's in the first one.
+    pub(super) block: Block,
+    /// Bytes of the segment's header in it.
+    pub(super) prefix: usize,
+    /// Frames in it.
+    pub(super) frames: u32,
+}
+
 /// A segment from the request to create it until it is closed.
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) file: FileNumber,
     pub(super) created: bool,
     pub(super) entry: Entry,
-    /// Whether header and prologue are placed.
-    pub(super) begun: bool,
-    /// End of the log when its prologue was made.
+    /// Its header and prologue.
+    pub(super) head: Head,
+    /// End of the log when the newest part of its prologue was made.
     pub(super) as_of: LogPosition,
     /// The known-durable position that its header carries.
     pub(super) durable: LogPosition,
@@ -52,7 +79,7 @@ impl Live {
             file,
             created: false,
             entry: Entry::Unsynced,
-            begun: false,
+            head: Head::Wanted,
             as_of: LogPosition(0),
             durable: LogPosition(0),
             prologue_end: 0,
@@ -67,6 +94,11 @@ impl Live {
             holds_durable: false,
             closing: false,
         }
+    }
+
+    /// Whether header and prologue are complete.
+    pub(super) fn is_begun(&self) -> bool {
+        matches!(self.head, Head::Queued)
     }
 
     pub(super) fn takes_batches(&self) -> bool {

@@ -11,8 +11,8 @@
 //!   file: of two syncs at a time one may miss it and seem to succeed. Writes go on meanwhile, so
 //!   the next sync covers all that gathered: that is the group commit.
 //! - W3: a batch is placed in a segment only after the file was created and its header and
-//!   prologue stand before it.
-//!
+//!   prologue stand before it. The prologue is made one part a poll, because telemetry waits for
+//!   each poll; data waits meanwhile.
 //! - W4: the frames of one append stand in one batch, unless they are longer than any batch.
 //!
 //! It deliberately does not retry on a file, does not read, and never blocks.
@@ -21,6 +21,7 @@ mod batch;
 mod complete;
 mod fault;
 mod flow;
+mod head;
 mod live;
 mod pad;
 mod retain;
@@ -185,18 +186,19 @@ impl Writer {
         Ok(self.end())
     }
 
-    /// Takes completions, seals, submits writes and syncs, rolls segments (`prologue` gives the
-    /// definitions that every segment begins with), removes what need not be kept. Never blocks.
-    /// `now_ns` is monotonic. Answers how much was done.
+    /// Takes completions, seals, submits writes and syncs, rolls segments, removes what need not be
+    /// kept. Never blocks. `now_ns` is monotonic. Answers how much was done.
     ///
-    /// The prologue must hold what was true when it is called, dedupe state of everything appended
-    /// so far included.
+    /// `prologue` gives what every segment begins with, in as many parts as keep this call short:
+    /// it is asked for part 0, 1, … of one segment, one in a call, and answers whether there are
+    /// more. A part holds what is true when it is asked for. What is appended while they are made
+    /// stands behind all of them; dedupe state of everything appended so far belongs into the last.
     pub fn poll(
         &mut self,
         now_ns: u64,
         wall: TimestampNs,
         disk: &mut dyn Disk,
-        prologue: &mut dyn FnMut(&mut Builder),
+        prologue: &mut dyn FnMut(&mut Builder, usize) -> bool,
     ) -> usize {
         self.now_ns = self.now_ns.max(now_ns);
         if self.began_ns.is_none() {
@@ -230,12 +232,13 @@ impl Writer {
         let idle = self.queue.is_empty() && self.open.is_empty();
         let segment = self.current().is_none().then_some(self.retry.at_ns);
         let group = (!self.open.is_empty() && self.queue.len() < PIPELINE_BATCHES_MAX).then(|| self.seal_due_ns());
-        let begun = self.current().is_some_and(|live| live.begun);
+        let begun = self.current().is_some_and(Live::is_begun);
+        let head = self.makes_head().then_some(self.now_ns);
         let mark =
             (idle && (begun || self.closing)).then(|| if self.closing { self.now_ns } else { self.mark_due_ns() });
         let segment = segment.filter(|_| self.live.len() < LIVE_SEGMENTS_MAX);
         let removal = self.retention_due_ns();
-        [segment, group, mark, removal].into_iter().flatten().min()
+        [segment, head, group, mark, removal].into_iter().flatten().min()
     }
 
     /// Everything up to here is on disk.

@@ -82,7 +82,7 @@ impl Writer {
     fn oldest_may_go(&self) -> bool {
         let (Some(oldest), Some(current)) = (self.index.front(), self.current()) else { return false };
         let successor_stands =
-            current.begun && current.entry == Entry::Synced && current.synced_to >= current.prologue_end;
+            current.is_begun() && current.entry == Entry::Synced && current.synced_to >= current.prologue_end;
         if self.live.iter().any(|live| live.file <= oldest.file) || !successor_stands || self.durable < current.as_of {
             return false;
         }

@@ -66,7 +66,7 @@ impl World {
         self.clock.advance(ns);
         self.disk.set_now(self.clock.monotonic_ns());
         let (now, wall) = (self.clock.monotonic_ns(), self.clock.wall());
-        self.writer.poll(now, wall, &mut self.disk, &mut |_| {});
+        self.writer.poll(now, wall, &mut self.disk, &mut |_, _| false);
     }
 
     /// Steps until everything is durable.
