@@ -100,6 +100,7 @@ pub(crate) async fn publish(
             (cloudevent::events(mode, documents, key.as_deref())?, places)
         }
     };
+    tokio::task::yield_now().await; // reading and publishing are a poll each
     let answer = match events.is_empty() {
         true => Vec::new(),
         false => failure::commit(&app, app.flows.publish(events, body::anonymous()), &places).await?,

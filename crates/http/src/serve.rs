@@ -128,7 +128,12 @@ async fn answer(
 ) -> Result<axum::response::Response, Infallible> {
     let mut request: Request = request.map(axum::body::Body::new);
     request.extensions_mut().insert(LocalAddress(local));
-    TowerToHyperService::new(router).call(request).await
+    // Reading a request, answering it and writing the answer are a poll each: telemetry waits for
+    // no more than one of them.
+    tokio::task::yield_now().await;
+    let answer = TowerToHyperService::new(router).call(request).await;
+    tokio::task::yield_now().await;
+    answer
 }
 
 /// Tells a peer that there is no room, without waiting for it.

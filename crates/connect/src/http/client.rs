@@ -22,6 +22,7 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 
@@ -106,6 +107,9 @@ impl Client {
             if !connection.is_fit() {
                 continue;
             }
+            // A poll of its own: making a request and handing it to the kernel cost as much each,
+            // and telemetry waits for the end of a poll.
+            yield_now().await;
             match connection.begin(request, sent, deadline).await {
                 Ok(answer) => return Ok((connection, answer)),
                 Err(NotBegun::Failed(error)) => return Err(error),
