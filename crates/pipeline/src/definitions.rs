@@ -343,7 +343,9 @@ mod tests {
             all.declare(source, &tags).expect("room");
         };
         declare(&mut all, 2 * PER_FRAME + 1);
-        (0..PER_FRAME + 1).for_each(|n| drop(all.text(&n.to_string()).expect("room")));
+        for n in 0..=PER_FRAME {
+            all.text(&n.to_string()).expect("room");
+        }
         let (tags, texts) = (all.tags().len(), all.texts().len());
         let mut bytes = Builder::new();
         let mut part = 0;

@@ -218,7 +218,7 @@ pub fn rollups_in_memory(
     debug_assert!(every_ns % WIDTH_NS == 0);
     let mut rows = Regroup::new(every_ns);
     for window in state.rollups.windows(tag.0, from, to) {
-        rows.row(window.start).merge(window);
+        rows.row(window.start).merge(&window);
     }
     Some(rows.finish())
 }

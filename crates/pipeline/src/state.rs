@@ -250,13 +250,14 @@ impl State {
         if qualities.is_empty() && tags.iter().fold(true, |all, tag| all & (tag.kind == ValueKind::F64)) {
             // numbers that are all good: what most scans are, and nothing is asked of each
             let bits = values.iter().map(|value| value.to_native());
-            self.latest.write_run(first, bits.clone().map(|bits| latest(bits, ValueKind::F64, Quality(0))));
-            self.rollups.add_run(first, time, bits.map(|bits| Some(f64::from_bits(bits))));
+            self.latest.write_run(first, bits.map(|bits| latest(bits, ValueKind::F64, Quality(0))));
+            self.rollups.add_run(first, count, time, |i| f64::from_bits(values[i].to_native()));
         } else {
             let all = (0..count).map(|i| latest(values[i].to_native(), tags[i].kind, quality(i)));
             self.latest.write_run(first, all);
-            let number = |i: usize| (!quality(i).is_bad()).then(|| as_number(tags[i].kind, values[i].to_native()));
-            self.rollups.add_run(first, time, (0..count).map(number));
+            for i in (0..count).filter(|i| !quality(*i).is_bad()) {
+                self.rollups.add(first + i as u32, time, as_number(tags[i].kind, values[i].to_native()));
+            }
         }
         if self.rollups.named.touches(first, count) {
             let number = |i: usize| as_number(tags[i].kind, values[i].to_native());

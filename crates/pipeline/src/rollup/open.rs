@@ -1,0 +1,192 @@
+//! The open one-second window of every tag, laid out for scans.
+//!
+//! A scan brings one time for a run of tags, so tags that follow each other nearly always agree in
+//! the start of their windows, in how many values these hold and in the time of the last. A block
+//! keeps that once while all of its tags agree, and a scan then touches 32 bytes a tag in place of
+//! 56. A value that comes for one tag alone ends the agreement until the next window.
+//!
+//! Invariant: while a block's tags agree, `agreed` is the tally of each, and `own` means nothing.
+
+use super::Window;
+use model::TimestampNs;
+
+/// Tags of a block.
+const LANES: usize = 16;
+
+/// What a window is besides its numbers.
+#[derive(Clone, Copy)]
+struct Tally {
+    start: TimestampNs,
+    count: u64,
+    last_time: TimestampNs,
+}
+
+impl Tally {
+    /// No window is open.
+    const NONE: Tally = Tally { start: TimestampNs(i64::MIN), count: 0, last_time: TimestampNs(i64::MIN) };
+
+    const fn new(start: TimestampNs) -> Tally {
+        Tally { start, ..Tally::NONE }
+    }
+}
+
+/// The numbers of a window.
+#[derive(Clone, Copy)]
+#[repr(align(32))]
+struct Numbers {
+    min: f64,
+    max: f64,
+    sum: f64,
+    last: f64,
+}
+
+impl Numbers {
+    const EMPTY: Numbers = Numbers { min: f64::INFINITY, max: f64::NEG_INFINITY, sum: 0.0, last: f64::NAN };
+
+    /// As [`Window::add`].
+    #[inline]
+    fn add(&mut self, value: f64, is_newest: bool) {
+        self.min = if value < self.min { value } else { self.min };
+        self.max = if value > self.max { value } else { self.max };
+        self.sum += value;
+        self.last = if is_newest { value } else { self.last };
+    }
+}
+
+struct Block {
+    agreed: Option<Tally>,
+    own: [Tally; LANES],
+    numbers: [Numbers; LANES],
+}
+
+impl Block {
+    const EMPTY: Block =
+        Block { agreed: Some(Tally::NONE), own: [Tally::NONE; LANES], numbers: [Numbers::EMPTY; LANES] };
+
+    fn tally(&self, lane: usize) -> Tally {
+        self.agreed.unwrap_or(self.own[lane])
+    }
+
+    fn window(&self, lane: usize) -> Option<Window> {
+        let (Tally { start, count, last_time }, Numbers { min, max, sum, last }) =
+            (self.tally(lane), self.numbers[lane]);
+        (start != Tally::NONE.start).then_some(Window { start, count, min, max, sum, last, last_time })
+    }
+
+    /// Whether every tag's window begins before a time.
+    fn is_before(&self, start: TimestampNs) -> bool {
+        match self.agreed {
+            Some(tally) => tally.start < start,
+            None => self.own.iter().all(|tally| tally.start < start),
+        }
+    }
+
+    /// The agreed tally, where a value of this time is the newest of every tag in this window.
+    fn agreed_at(&mut self, start: TimestampNs, time: TimestampNs) -> Option<&mut Tally> {
+        self.agreed.as_mut().filter(|tally| tally.start == start && tally.last_time <= time)
+    }
+}
+
+/// What became of a value.
+pub(super) enum Added {
+    /// It is in the open window.
+    Here,
+    /// The open window begins later: it belongs into an older one.
+    Older,
+    /// It opened a window; this one was open before.
+    Opened(Option<Window>),
+}
+
+/// The open windows, by tag number.
+#[derive(Default)]
+pub(super) struct Open {
+    blocks: Vec<Block>,
+    tags: usize,
+}
+
+impl Open {
+    /// Tags that there is room for.
+    pub(super) fn tags(&self) -> usize {
+        self.tags
+    }
+
+    pub(super) fn make_room(&mut self, tags: usize) {
+        self.tags = self.tags.max(tags);
+        let blocks = self.tags.div_ceil(LANES);
+        if self.blocks.len() < blocks {
+            self.blocks.resize_with(blocks, || Block::EMPTY);
+        }
+    }
+
+    /// The open window of a tag.
+    pub(super) fn window(&self, tag: usize) -> Option<Window> {
+        self.blocks.get(tag / LANES)?.window(tag % LANES)
+    }
+
+    /// Takes in one value.
+    #[inline]
+    pub(super) fn add(&mut self, tag: usize, start: TimestampNs, time: TimestampNs, value: f64) -> Added {
+        let (block, lane) = (&mut self.blocks[tag / LANES], tag % LANES);
+        if let Some(agreed) = block.agreed.take() {
+            block.own = [agreed; LANES];
+        }
+        let before = block.own[lane].start;
+        if start < before {
+            return Added::Older;
+        }
+        let mut closed = None;
+        if start > before {
+            closed = block.window(lane);
+            (block.own[lane], block.numbers[lane]) = (Tally::new(start), Numbers::EMPTY);
+        }
+        let tally = &mut block.own[lane];
+        let is_newest = time >= tally.last_time;
+        tally.count += 1;
+        tally.last_time = tally.last_time.max(time);
+        block.numbers[lane].add(value, is_newest);
+        if start > before { Added::Opened(closed) } else { Added::Here }
+    }
+
+    /// Takes in the values of the tags from `first` on as far as a block's tags agree or can begin
+    /// to; answers how many were taken. Windows that were open before go to `on_closed`.
+    #[inline]
+    pub(super) fn add_blocks(
+        &mut self,
+        first: usize,
+        count: usize,
+        (start, time): (TimestampNs, TimestampNs),
+        value: impl Fn(usize) -> f64,
+        mut on_closed: impl FnMut(usize, Window),
+    ) -> usize {
+        if !first.is_multiple_of(LANES) {
+            return 0;
+        }
+        let mut taken = 0;
+        while count - taken >= LANES {
+            let at = first + taken;
+            let block = &mut self.blocks[at / LANES];
+            if let Some(tally) = block.agreed_at(start, time) {
+                tally.count += 1;
+                tally.last_time = time;
+            } else if block.is_before(start) {
+                (0..LANES)
+                    .filter_map(|lane| Some((at + lane, block.window(lane)?)))
+                    .for_each(|(tag, w)| on_closed(tag, w));
+                block.agreed = Some(Tally { start, count: 1, last_time: time });
+                block.numbers = [Numbers::EMPTY; LANES];
+            } else {
+                return taken;
+            }
+            for (lane, numbers) in block.numbers.iter_mut().enumerate() {
+                numbers.add(value(taken + lane), true);
+            }
+            taken += LANES;
+        }
+        taken
+    }
+
+    /// The tags from this one to the end of its block.
+    pub(super) fn rest_of_block(tag: usize) -> usize {
+        LANES - tag % LANES
+    }
+}
