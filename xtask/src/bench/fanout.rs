@@ -18,7 +18,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Core of the server, and core of everything that loads it.
 const SERVER_CORE: u32 = 1;
@@ -47,6 +47,38 @@ struct Measured {
     native: Value,
     fanout: Value,
     core: Value,
+    workers: Workers,
+}
+
+/// What the kernel's workers for the log took of the server's core while telemetry came.
+#[derive(Clone, Copy, Default)]
+struct Workers {
+    cpu_ns: f64,
+    /// Times that one of them got the core.
+    turns: f64,
+    seconds: f64,
+}
+
+impl Workers {
+    /// Since the process began (proc_pid_schedstat(5)); those that have ended do not count.
+    fn of(pid: u32) -> Workers {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let mut all = Workers::default();
+        for thread in threads {
+            let read = |name: &str| fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+            if read("comm").starts_with("iou-wrk") {
+                let figures: Vec<f64> =
+                    read("schedstat").split(' ').filter_map(|word| word.trim().parse().ok()).collect();
+                all.cpu_ns += figures.first().unwrap_or(&0.0);
+                all.turns += figures.get(2).unwrap_or(&0.0);
+            }
+        }
+        all
+    }
+
+    fn since(self, before: Workers, time: Duration) -> Workers {
+        Workers { cpu_ns: self.cpu_ns - before.cpu_ns, turns: self.turns - before.turns, seconds: time.as_secs_f64() }
+    }
 }
 
 /// Everything, in the order in which it was measured.
@@ -148,18 +180,24 @@ impl Rig {
     fn beside(&self, rate: &str, bare: Option<bool>) -> Result<Measured, Story> {
         let server = self.server()?;
         let native = start(&mut self.native(&server, rate))?;
-        let mut measured = Measured::default();
-        if let Some(bare) = bare {
-            sleep(PROBED);
-            let whole = f64::from(self.seconds) + (f64::from(self.seconds) / 10.0).min(1.0) - ENDS_BEFORE_S;
-            // of `whole`, loadgen takes a tenth, at most a second, to warm up
-            let seconds = (whole / 1.1).max(whole - 1.0);
-            let rate = if bare { BARE_EVENTS_PER_S } else { EVENTS_PER_S };
-            measured.fanout = answer(start(&mut self.fanout(&server, rate, seconds, bare))?)?;
-        }
-        measured.native = answer(native)?;
-        measured.core = self.core()?;
-        Ok(measured)
+        sleep(PROBED);
+        let whole = f64::from(self.seconds) + (f64::from(self.seconds) / 10.0).min(1.0) - ENDS_BEFORE_S;
+        let fanout = match bare {
+            Some(bare) => {
+                // of `whole`, loadgen takes a tenth, at most a second, to warm up
+                let seconds = (whole / 1.1).max(whole - 1.0);
+                let rate = if bare { BARE_EVENTS_PER_S } else { EVENTS_PER_S };
+                Some(start(&mut self.fanout(&server, rate, seconds, bare))?)
+            }
+            None => None,
+        };
+        let (begun, before) = (Instant::now(), Workers::of(server.0.id()));
+        // while telemetry still comes: afterwards its sender's probe spins on the server's core
+        sleep(Duration::from_secs_f64(whole));
+        let workers = Workers::of(server.0.id()).since(before, begun.elapsed());
+        let core = self.core()?;
+        let fanout = fanout.map_or(Ok(Value::Null), answer)?;
+        Ok(Measured { native: answer(native)?, fanout, core, workers })
     }
 
     /// As many deliveries as there can be, without telemetry.
@@ -168,14 +206,14 @@ impl Rig {
         let mut command = self.fanout(&server, "max", f64::from(self.seconds), bare);
         command.args(["--batch", "8", "--server-core", &SERVER_CORE.to_string()]);
         let fanout = answer(start(&mut command)?)?;
-        Ok(Measured { fanout, native: Value::Null, core: self.core()? })
+        // its figures are out within a quarter of a second
+        sleep(Duration::from_millis(300));
+        Ok(Measured { fanout, native: Value::Null, core: self.core()?, workers: Workers::default() })
     }
 
     /// What the shard says of itself.
     fn core(&self) -> Result<Value, Story> {
         let wrong = |error: std::io::Error| format!("/v1/cores did not answer: {error}");
-        // its figures are out within a quarter of a second
-        sleep(Duration::from_millis(300));
         let mut stream = TcpStream::connect(self.site.http_address()).map_err(wrong)?;
         let request = format!("GET /v1/cores HTTP/1.0\r\nhost: {}\r\n\r\n", self.site.http_address());
         stream.write_all(request.as_bytes()).map_err(wrong)?;
@@ -218,8 +256,9 @@ impl Measured {
         let busy = (!fanout.is_null()).then(|| 100.0 * fanout_load(self));
         let busy = busy.map_or("–".to_owned(), |percent| format!("{percent:.0} %"));
         format!(
-            "| {name} | {millions} | {} | {} | {} | {deliveries} | {} | {cpu} | {busy} | {:.0} % | {} |",
+            "| {name} | {millions} | {} | {} | {} | {} | {deliveries} | {} | {cpu} | {busy} | {:.0} % | {} |",
             times(self.visible(), &["p50_ns", "p99_ns", "p999_ns"]),
+            times(&telemetry["behind_schedule"], &["p50_ns", "p99_ns", "p99_9_ns"]),
             times(acknowledged, &["p50_ns", "p99_ns"]),
             times(hiccups, &["p50_ns", "p99_ns", "p99_9_ns", "p99_99_ns"]),
             times(&fanout["due_to_received"], &["p50_ns", "p99_ns"]),
@@ -286,10 +325,10 @@ fn middle(all: &[Measured], of: impl Fn(&Measured) -> f64) -> f64 {
 impl Table {
     fn print(&self) {
         println!(
-            "\n| run | telemetry samples/s | frame to visible p50 / p99 / p99.9 | frame to acknowledged p50 / p99 | platform's hiccups p50 / p99 / p99.9 / p99.99 \
+            "\n| run | telemetry samples/s | frame to visible p50 / p99 / p99.9 | of it the sender's own delay | frame to acknowledged p50 / p99 | platform's hiccups p50 / p99 / p99.9 / p99.99 \
              | deliveries/s | due to received p50 / p99 | server CPU a delivery | publisher and subscribers busy | others on the server's core | between two looks at telemetry p50 / p99 / p99.9 / p99.99 |"
         );
-        println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+        println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
         let rows = [
             ("A: telemetry", &self.alone),
             ("B: with fan-out", &self.with_fanout),
@@ -321,6 +360,8 @@ impl Table {
                 println!("{what} {shown}: A {}, B {}, C {}; {ratios}", time(a), time(b), time(c));
             };
             line("frame to visible", runs.map(|all| middle(all, seen(name))));
+            let behind = |m: &Measured| number(&m.telemetry()["behind_schedule"][name]);
+            line("of it the sender's own delay", runs.map(|all| middle(all, behind)));
             line("frame to acknowledged", runs.map(|all| middle(all, of(name))));
         }
         println!(
@@ -328,6 +369,14 @@ impl Table {
             middle(&self.with_fanout, fanout_load),
             middle(&self.with_bare, fanout_load)
         );
+        for (name, all) in [("A", &self.alone), ("B", &self.with_fanout)] {
+            println!(
+                "the kernel's workers for the log took {:.1} % of the server's core in {name}, {:.0} times a second, {:.0} µs each in the mean",
+                middle(all, |m| 100.0 * m.workers.cpu_ns / 1e9 / m.workers.seconds),
+                middle(all, |m| m.workers.turns / m.workers.seconds),
+                middle(all, |m| m.workers.cpu_ns / 1e3 / m.workers.turns),
+            );
+        }
         let delivered = |all: &[Measured]| middle(all, |m| number(&m.fanout["deliveries_per_s"]));
         let more = middle(&self.with_fanout, Measured::cpu) - middle(&self.alone, Measured::cpu);
         println!(
