@@ -38,7 +38,7 @@ pub fn run(seconds: u32) -> Result<(), Story> {
 }
 
 /// The triple of this machine; naming it keeps the coverage flags off build scripts.
-fn host() -> Result<String, Story> {
+pub fn host() -> Result<String, Story> {
     let output = Command::new("rustc").arg("-vV").output().map_err(|error| format!("rustc -vV: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let host = text.lines().find_map(|line| line.strip_prefix("host: ").map(str::to_owned));

@@ -7,6 +7,7 @@ mod bench;
 mod fault;
 mod fuzz;
 mod peers;
+mod races;
 mod sabotage;
 mod shell;
 mod suite;
@@ -31,6 +32,8 @@ enum Task {
     },
     /// Install the foreign peers only (Debian packages, a Python environment, npm packages)
     Peers,
+    /// Try the lock-free parts in every order (loom), and watch them run (ThreadSanitizer)
+    Races,
     /// Seeded simulation of the log over a faulty disk
     Sim {
         /// How many seeds
@@ -103,6 +106,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Test { without_peers } => suite::run(without_peers),
         Task::Peers => peers::install(),
+        Task::Races => races::run(),
         Task::Sim { seeds, seed } => {
             let mut arguments = vec!["sim".to_owned(), "--seeds".to_owned(), seeds.to_string()];
             arguments.extend(seed.into_iter().flat_map(|seed| ["--seed".to_owned(), seed.to_string()]));

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything, in the order in which it fails soonest.
 
 use crate::shell::{self, Story, binary, cargo};
-use crate::{fault, peers, sabotage};
+use crate::{fault, peers, races, sabotage};
 use std::process::Command;
 
 /// The rigs over the simulated disk, at the per-change sizes of docs/reliability.md.
@@ -21,6 +21,7 @@ pub fn run(without_peers: bool) -> Result<(), Story> {
     shell::build_all()?;
     let peers = if without_peers { "skip" } else { "required" };
     shell::run(cargo().args(["test", "--release", "--workspace", "--locked"]).env("MILLSTREAM_PEERS", peers))?;
+    races::run()?;
     rigs()?;
     sabotage::run(200)?;
     fault::killsweep(50, "uring")?;

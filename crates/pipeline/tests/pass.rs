@@ -234,3 +234,24 @@ fn a_frame_of_another_source_changes_nothing() {
     assert_eq!(shard.pass.state().producers.last(ProducerId(7)), Sequence(0));
     assert_eq!(shard.durable().0, 0);
 }
+
+/// Many calls that register few tags each do not make a table each; the last one is there in time.
+#[test]
+fn tables_of_the_tags_are_made_at_a_bounded_pace() {
+    let mut shard = Shard::new();
+    let source = shard.pass.source("a", true, START);
+    let (mut tables, mut tags) = (0, 0);
+    for call in 0..1_000 {
+        let paths: Vec<String> = (call * 10..call * 10 + 10).map(|n| format!("a/t{n}")).collect();
+        let some: Vec<_> = paths.iter().map(|path| (path.as_str(), F64, 0.0)).collect();
+        shard.declare(source, &some);
+        shard.run(100_000);
+        let seen = shard.pass.view().tags().tags.len();
+        assert!(seen >= tags, "tags went away");
+        tables += usize::from(seen > tags);
+        tags = seen;
+    }
+    assert!((5..100).contains(&tables), "{tables} tables in 0.1 s of 1,000 calls");
+    shard.run(60_000_000);
+    assert_eq!(shard.pass.view().tags().tags.len(), 10_000);
+}
