@@ -9,6 +9,7 @@
 //! one.
 
 use crate::fuzz::host;
+use crate::sabotage;
 use crate::shell::{self, Story, target};
 use std::fs;
 use std::process::Command;
@@ -20,11 +21,10 @@ const PACKAGE: &str = "millstream-ring";
 /// program that is watched must hand over by our own atomics or by joining.
 const WATCHED: &str = "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer";
 
-/// Runs the models and, where the compiler can, the watched stress program.
+/// Runs the models, has them catch bugs that are planted for it, and, where the compiler can, the watched stress program.
 pub fn run() -> Result<(), Story> {
-    let mut loom = shell::cargo();
-    loom.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", target().join("loom"));
-    shell::run(loom.args(["test", "--release", "--locked", "--package", PACKAGE, "--lib"]))?;
+    shell::run(models().env("CARGO_TARGET_DIR", target().join("loom")))?;
+    sabotage::run_models()?;
     if let Err(why) = can_watch() {
         eprintln!("left out: ThreadSanitizer, {why}");
         return Ok(());
@@ -36,6 +36,13 @@ pub fn run() -> Result<(), Story> {
     watched.env("TSAN_OPTIONS", "halt_on_error=1");
     let program = ["run", "--release", "--locked", "--package", PACKAGE, "--example", "stress"];
     shell::run(watched.args(program).args(["--target", &host()?]))
+}
+
+/// What builds and runs the models.
+pub fn models() -> Command {
+    let mut loom = shell::cargo();
+    loom.env("RUSTFLAGS", "--cfg loom").args(["test", "--release", "--locked", "--package", PACKAGE, "--lib"]);
+    loom
 }
 
 /// Whether a program with two threads can be built, is watched, and runs.

@@ -1,7 +1,8 @@
-//! A rig that cannot catch a planted bug proves nothing: plant some, and see it catch each.
+//! A check that cannot catch a planted bug proves nothing: plant some, and see it catch each.
 //!
-//! `crates/rig/sabotage/*.txt` each name a file, an exact text in it and what to put instead. The
-//! tree is copied, one bug planted, the rig built from the copy and run; it must fail.
+//! `crates/rig/sabotage/*.txt` and `crates/ring/sabotage/*.txt` each name a file, an exact text in
+//! it and what to put instead. The tree is copied, one bug planted, and the rig's simulation or the
+//! ring's models built from the copy and run; they must fail.
 
 use crate::shell::{self, Story, root, target};
 use std::fs;
@@ -15,26 +16,36 @@ struct Bug {
     replace: String,
 }
 
-/// Plants every bug in turn.
+/// Plants every bug of the rig in turn.
 pub fn run(seeds: u64) -> Result<(), Story> {
-    let bugs = read_bugs(&root().join("crates/rig/sabotage"))?;
+    campaign("crates/rig/sabotage", &|tree| rig_fails(tree, seeds))
+}
+
+/// Plants every bug of the lock-free parts in turn.
+pub fn run_models() -> Result<(), Story> {
+    campaign("crates/ring/sabotage", &models_fail)
+}
+
+/// Plants the bugs of a folder; `fails` answers whether the check of a tree fails.
+fn campaign(folder: &str, fails: &dyn Fn(&Path) -> Result<bool, Story>) -> Result<(), Story> {
+    let bugs = read_bugs(&root().join(folder))?;
     let copy = target().join("sabotage/tree");
     let mut escaped = Vec::new();
     for bug in &bugs {
         copy_tree(&root(), &copy)?;
         plant(bug, &copy)?;
-        let caught = rig_fails(&copy, seeds)?;
+        let caught = fails(&copy)?;
         println!("sabotage {}: {}", bug.name, if caught { "caught" } else { "NOT CAUGHT" });
         if !caught {
             escaped.push(bug.name.clone());
         }
     }
-    // the same copy without a bug must pass, or "caught" meant only "does not build"
+    // the same copy without a bug must pass, or "caught" would say nothing
     copy_tree(&root(), &copy)?;
-    if rig_fails(&copy, seeds)? {
-        return Err("the rig fails without any planted bug".into());
+    if fails(&copy)? {
+        return Err(format!("the check of {folder} fails without any planted bug"));
     }
-    println!("sabotage: {} bugs planted, {} caught, {seeds} seeds each", bugs.len(), bugs.len() - escaped.len());
+    println!("sabotage, {folder}: {} bugs planted, {} caught", bugs.len(), bugs.len() - escaped.len());
     if escaped.is_empty() { Ok(()) } else { Err(format!("these planted bugs escaped: {}", escaped.join(", "))) }
 }
 
@@ -83,6 +94,17 @@ fn rig_fails(tree: &Path, seeds: u64) -> Result<bool, Story> {
         .status()
         .map_err(|error| format!("the rig could not be started: {error}"))?;
     Ok(!status.success())
+}
+
+/// Builds the models of a tree and answers whether they fail. A build error is an error.
+fn models_fail(tree: &Path) -> Result<bool, Story> {
+    let mut build = crate::races::models();
+    build.current_dir(tree).env("CARGO_TARGET_DIR", target().join("loom"));
+    shell::run(build.args(["--quiet", "--no-run"]))?;
+    let mut models = crate::races::models();
+    models.current_dir(tree).env("CARGO_TARGET_DIR", target().join("loom"));
+    let status = models.arg("--quiet").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    Ok(!status.map_err(|error| format!("the models could not be started: {error}"))?.success())
 }
 
 /// Copies the files that changed, so that cargo builds again only what it must.
