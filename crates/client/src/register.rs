@@ -46,13 +46,15 @@ impl Producer {
     /// Asks for the numbers of a part of the names, over the present connection or a new one.
     fn ask(&mut self, tags: &[TagRequest], texts: &[&str]) -> Result<Numbers, RegisterError> {
         let register = self.request(tags, texts).map_err(RegisterError::Encode)?;
+        // a new connection in between asks for what is registered already, with numbers of its own
+        let request = self.requests;
         let until = Instant::now() + self.options.patience;
         loop {
             self.work_until(self.options.patience, |producer| producer.is_connected()).map_err(RegisterError::Send)?;
             let Some(link) = &mut self.link else { continue };
             let error = match link.register(&register, self.options.timeout) {
                 Ok(numbers) => {
-                    return match check_numbers(&numbers, self.requests, tags.len(), texts.len()) {
+                    return match check_numbers(&numbers, request, tags.len(), texts.len()) {
                         Ok(()) => Ok(numbers),
                         Err(error) => Err(RegisterError::Connect(error.at(&self.address))),
                     };

@@ -19,6 +19,8 @@ struct Disk {
     duplicates: u64,
     tags: HashMap<String, u32>,
     connections: u64,
+    /// The next registration breaks the connection.
+    breaks: bool,
 }
 
 struct Server {
@@ -73,6 +75,7 @@ fn converse(mut stream: TcpStream, disk: &Mutex<Disk>, frames: u64) -> std::io::
                     let refuse = Refuse { reason: "this server has: rig".to_owned(), retry: false };
                     answers.refuse(frame.producer(), Sequence(0), &refuse).expect("short");
                 }
+                View::Register(_) if std::mem::take(&mut disk.breaks) => return Err(Over),
                 View::Register(register) => {
                     let next = disk.tags.len() as u32;
                     let mut tags = Vec::new();
@@ -138,6 +141,18 @@ fn what_breaks_is_resumed_and_everything_arrives_once_in_order() {
     assert_eq!(disk.stored, (1..=500).collect::<Vec<u64>>());
     assert!(producer.stats().reconnects > 5 && producer.stats().forgotten == 0);
     assert_eq!((producer.stats().frames, producer.stats().samples), (500, 1_000));
+}
+
+/// 1. Tags are registered. 2. The connection breaks while others are asked for. 3. On the new one the
+/// first are asked for again, and then the others: each answer is told from the other.
+#[test]
+fn a_registration_that_breaks_off_is_asked_again() {
+    let server = serve(|_| u64::MAX);
+    let mut producer = Producer::connect(&server.address.to_string(), options()).expect("there");
+    producer.register(&tags()).expect("registered");
+    server.disk.lock().expect("whole").breaks = true;
+    let more = producer.register(&[TagRequest::new("d", ValueKind::F64)]).expect("registered after all");
+    assert_eq!((more.as_slice(), producer.stats().reconnects), ([TagId(3)].as_slice(), 1));
 }
 
 #[test]

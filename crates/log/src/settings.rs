@@ -8,7 +8,8 @@ use std::fmt;
 pub struct Settings {
     /// Whose log this is; stands in every header.
     pub shard: ShardId,
-    /// Bytes of batches (the prologue not counted) at which a segment is closed and the next begins.
+    /// Bytes of batches (the prologue not counted) at which a segment is closed and the next begins; four
+    /// times the prologue's bytes where that is more.
     pub segment_bytes: u64,
     /// Longest wait of an appended byte before its write starts, ns.
     pub sync_ns: u64,

@@ -398,7 +398,7 @@ fn a_head_is_made_one_part_a_poll_and_stands_before_what_waits() {
     for step in 1..=1_200_u64 {
         if step <= 200 {
             next += 1;
-            writer.append(&scan(1, next, 40), TimestampNs(0)).unwrap();
+            writer.append(&scan(1, next, 4_000), TimestampNs(0)).unwrap();
         }
         disk.set_now(step * MS);
         let mut calls = 0;

@@ -40,7 +40,7 @@ static LOG: Section = Section {
         Key::new(
             "segment",
             Kind::Size { min: MIB, max: 4 * GIB },
-            "Size at which a segment is closed and the next begins.",
+            "Size at which a segment is closed and the next begins; at least four times what is said at its head.",
         )
         .text("64MiB"),
         Key::new("keep", between(HOUR, YEAR), "Age at which closed segments go.").text("7d"),
@@ -69,7 +69,7 @@ static JOURNAL: Section = Section {
         Key::new(
             "segment",
             Kind::Size { min: MIB, max: GIB },
-            "Size at which a segment is closed and the next begins.",
+            "Size at which a segment is closed and the next begins; at least four times what is said at its head.",
         )
         .text("16MiB"),
         Key::new(

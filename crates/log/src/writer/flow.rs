@@ -2,7 +2,7 @@
 
 use super::batch::{Batch, Place};
 use super::live::{Entry, Live, Op};
-use super::{FinalMark, GROUP_BYTES, LIVE_SEGMENTS_MAX, PIPELINE_BATCHES_MAX, WRITES_MAX, Writer};
+use super::{FinalMark, GROUP_BYTES, LIVE_SEGMENTS_MAX, PIPELINE_BATCHES_MAX, PROLOGUE_SHARE, WRITES_MAX, Writer};
 use crate::Health;
 use crate::header::{BatchHeader, BatchKind};
 use crate::layout::BATCH_HEADER_BYTES;
@@ -119,7 +119,8 @@ impl Writer {
         let Some(live) = self.current() else { return false };
         let batches = live.next_offset.saturating_sub(live.prologue_end);
         let bytes = self.queue[at].block_bytes as u64;
-        self.queue[at].kind != BatchKind::Prologue && batches > 0 && batches + bytes > self.settings.segment_bytes
+        let room = self.settings.segment_bytes.max(PROLOGUE_SHARE * live.prologue_end);
+        self.queue[at].kind != BatchKind::Prologue && batches > 0 && batches + bytes > room
     }
 
     /// The current segment takes no more batches.

@@ -48,6 +48,9 @@ const PIPELINE_BATCHES_MAX: usize = 8;
 const BATCH_BYTES_FULL: usize = 1 << 20;
 /// Writes at the disk at one time.
 const WRITES_MAX: usize = 8;
+/// A segment holds at least this many times the bytes of its prologue: with a million tags that is as
+/// long as a whole segment, and would be most of what is written.
+const PROLOGUE_SHARE: u64 = 4;
 /// Segments that are created, written, synced or closed at one time.
 const LIVE_SEGMENTS_MAX: usize = 4;
 /// After data, a mark carries the known-durable position forward this long after the last batch.

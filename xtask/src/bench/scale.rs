@@ -1,0 +1,133 @@
+//! `cargo xtask bench scale`: what a sample costs and a tag takes as a shard's tags grow from a
+//! thousand to a million, and what a frame costs as its connections grow.
+//!
+//! One shard on one core, the load on another, each size with a server that was just started, sizes
+//! in turns. Closed loop: CPU time means something only where the shard has no time to spin. Memory
+//! is what the server holds more than before its tags were registered.
+
+use super::median;
+use crate::fault::{Guard, Site};
+use crate::shell::{self, Story, binary, target};
+use serde_json::Value;
+use std::fs;
+use std::process::{Command, Stdio};
+
+const SERVER_CORE: u32 = 1;
+const LOAD_CORE: u32 = 0;
+/// Connections that share the tags.
+const CONNECTIONS: u32 = 10;
+const TAGS: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
+/// Samples of a frame, where a connection has as many tags.
+const FRAME: u32 = 1_000;
+/// Connections, and tags of each: a frame is all of them.
+const MANY: [u32; 4] = [1, 10, 100, 1_000];
+const TAGS_OF_EACH: u32 = 10;
+/// CPU a sample at a million tags that P11 allows, of that at a thousand.
+const COST_MAX: f64 = 1.3;
+/// Bytes a tag that P11 allows.
+const BYTES_MAX: f64 = 200.0;
+
+/// What one run found.
+struct Run {
+    samples_per_s: f64,
+    cpu_ns: f64,
+    bytes: f64,
+}
+
+/// Measures and prints.
+pub fn run(seconds: u32, rounds: u32) -> Result<(), Story> {
+    shell::build(&["millstream", "loadgen"])?;
+    let mut by_tags: Vec<Vec<Run>> = TAGS.iter().map(|_| Vec::new()).collect();
+    let mut by_connections: Vec<Vec<Run>> = MANY.iter().map(|_| Vec::new()).collect();
+    for _ in 0..rounds {
+        for (tags, runs) in TAGS.iter().zip(&mut by_tags) {
+            let each = tags / CONNECTIONS;
+            runs.push(measure(CONNECTIONS, each, each.min(FRAME), seconds)?);
+        }
+        for (connections, runs) in MANY.iter().zip(&mut by_connections) {
+            runs.push(measure(*connections, TAGS_OF_EACH, TAGS_OF_EACH, seconds)?);
+        }
+    }
+    let middle = |runs: &[Run], of: fn(&Run) -> f64| median(runs.iter().map(of).collect());
+    println!(
+        "\n| tags | samples/s | CPU a sample | of that at 1,000 | memory | bytes a tag |\n|---:|---:|---:|---:|---:|---:|"
+    );
+    let first = middle(&by_tags[0], |run| run.cpu_ns);
+    for (tags, runs) in TAGS.iter().zip(&by_tags) {
+        let (cpu_ns, bytes) = (middle(runs, |run| run.cpu_ns), middle(runs, |run| run.bytes));
+        println!(
+            "| {tags} | {:.1} million | {cpu_ns:.1} ns | {:.2} | {:.0} MB | {:.0} |",
+            middle(runs, |run| run.samples_per_s) / 1e6,
+            cpu_ns / first,
+            bytes / 1e6,
+            bytes / f64::from(*tags)
+        );
+    }
+    println!(
+        "\n| connections | frames/s of {TAGS_OF_EACH} samples | CPU a frame | of that with one |\n|---:|---:|---:|---:|"
+    );
+    let frame = f64::from(TAGS_OF_EACH);
+    let one = middle(&by_connections[0], |run| run.cpu_ns);
+    for (connections, runs) in MANY.iter().zip(&by_connections) {
+        let cpu_ns = middle(runs, |run| run.cpu_ns);
+        println!(
+            "| {connections} | {:.2} million | {:.0} ns | {:.2} |",
+            middle(runs, |run| run.samples_per_s) / frame / 1e6,
+            cpu_ns * frame,
+            cpu_ns / one
+        );
+    }
+    let most = by_tags.last().map_or(f64::NAN, |runs| middle(runs, |run| run.cpu_ns)) / first;
+    let bytes = by_tags.last().map_or(f64::NAN, |runs| middle(runs, |run| run.bytes)) / 1e6;
+    let verdict = |holds: bool| if holds { "holds" } else { "DOES NOT HOLD" };
+    println!("\ngoals:");
+    println!(
+        "P11 CPU a sample at a million tags at most {COST_MAX} of that at a thousand: {} ({most:.2})",
+        verdict(most <= COST_MAX)
+    );
+    println!("P11 at most {BYTES_MAX:.0} bytes a tag: {} ({bytes:.0})", verdict(bytes <= BYTES_MAX));
+    Ok(())
+}
+
+fn measure(connections: u32, tags: u32, frame: u32, seconds: u32) -> Result<Run, Story> {
+    let data = target().join("fault/scale-data");
+    let _ = fs::remove_dir_all(&data);
+    let site = Site::new(
+        "scale",
+        &data,
+        "auto",
+        "64MiB",
+        "tags_max = 4_000_000\nproducers_max = 20_000\n\n[cores]\ncount = 1\n",
+    )?;
+    let mut server = Guard(site.start_on(SERVER_CORE)?);
+    site.wait_ready(&mut server.0)?;
+    let pid = server.0.id();
+    let before = resident(pid)?;
+    let mut command = Command::new(binary("loadgen"));
+    command.args(["native", "--source", "rig", "--rate", "max", "--json", "--address", &site.native_address()]);
+    command.args([
+        "--connections",
+        &connections.to_string(),
+        "--tags",
+        &tags.to_string(),
+        "--frame",
+        &frame.to_string(),
+    ]);
+    command.args(["--seconds", &seconds.to_string(), "--core", &LOAD_CORE.to_string()]);
+    command.args(["--server-core", &SERVER_CORE.to_string(), "--server-pid", &pid.to_string()]);
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| format!("loadgen could not be started: {error}"))?;
+    let report: Value = serde_json::from_slice(&output.stdout).map_err(|error| format!("loadgen's answer: {error}"))?;
+    let number = |key: &str| report["server"][0][key].as_f64().unwrap_or(f64::NAN);
+    let bytes = resident(pid)? - before;
+    Ok(Run { samples_per_s: number("samples_per_s"), cpu_ns: number("server_cpu_ns_per_sample"), bytes })
+}
+
+/// Bytes of memory that a process holds (proc_pid_status(5), VmRSS).
+fn resident(pid: u32) -> Result<f64, Story> {
+    let text =
+        fs::read_to_string(format!("/proc/{pid}/status")).map_err(|error| format!("the server is gone: {error}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<f64>().ok());
+    kib.map(|kib| kib * 1024.0).ok_or_else(|| "the system does not say how much memory the server holds".into())
+}
