@@ -143,8 +143,8 @@ fn what_breaks_is_resumed_and_everything_arrives_once_in_order() {
     assert_eq!((producer.stats().frames, producer.stats().samples), (500, 1_000));
 }
 
-/// 1. Tags are registered. 2. The connection breaks while others are asked for. 3. On the new one the
-/// first are asked for again, and then the others: each answer is told from the other.
+/// Tags are registered, the connection breaks while others are asked for, and on the new one the
+/// first are asked for again and then the others: each answer is told from the other.
 #[test]
 fn a_registration_that_breaks_off_is_asked_again() {
     let server = serve(|_| u64::MAX);
