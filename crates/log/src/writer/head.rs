@@ -59,21 +59,19 @@ impl Writer {
             }
         }
         self.builder = builder;
-        if !more {
+        let head = if more {
+            Head::Making(making)
+        } else {
             // the segment's header alone has no batch behind it
             if making.frames == 0 {
                 making.block.resize(making.prefix, 0);
             }
             self.queue_head(making, wall);
-        } else if let Some(live) = self.live.back_mut() {
-            live.head = Head::Making(making);
-        }
+            Head::Queued
+        };
         let as_of = self.end();
         if let Some(live) = self.live.back_mut() {
-            live.as_of = as_of;
-            if !more {
-                live.head = Head::Queued;
-            }
+            (live.head, live.as_of) = (head, as_of);
         }
     }
 
