@@ -83,7 +83,8 @@ pub struct Pass {
     /// Sources that the log knew before this start, until their "not running" gap is said.
     unwatched: Vec<SourceId>,
     unwatched_since: Option<TimestampNs>,
-    texts_changed: bool,
+    /// Texts that readers were given; there are never fewer.
+    texts_shown: usize,
     tags_changed: bool,
     /// When readers may be given a new table of the tags, monotonic ns.
     tags_due_ns: u64,
@@ -117,7 +118,7 @@ impl Pass {
             waiters: Vec::new(),
             unwatched: sources,
             unwatched_since: recovered.last_received,
-            texts_changed: true,
+            texts_shown: 0,
             tags_changed: true,
             tags_due_ns: 0,
             closing: false,
@@ -240,7 +241,6 @@ impl Pass {
         self.state.definitions.encode_unsaved(&mut bytes).map_err(|_| Refused::Limit)?;
         self.log.append(bytes.bytes(), received)?;
         self.state.definitions.mark_saved();
-        self.texts_changed = true;
         Ok(())
     }
 
@@ -279,7 +279,6 @@ impl Pass {
     /// # Errors
     /// [`Refused::Limit`]
     pub fn texts(&mut self, texts: &[&str]) -> Result<Vec<TextId>, Refused> {
-        self.texts_changed = true;
         texts.iter().map(|text| self.state.definitions.text(text)).collect()
     }
 
@@ -407,8 +406,10 @@ impl Pass {
             self.tags_due_ns = now_ns.saturating_add(definitions.tags().len() as u64 * TABLE_REST_NS);
             self.view.publish_tags(TagTable::new(definitions.tags().to_vec(), definitions.sources().to_vec()));
         }
-        if std::mem::take(&mut self.texts_changed) {
-            self.view.publish_texts(self.state.definitions.texts().to_vec());
+        let texts = self.state.definitions.texts();
+        if texts.len() > self.texts_shown {
+            self.texts_shown = texts.len();
+            self.view.publish_texts(texts.to_vec());
         }
         work
     }

@@ -168,8 +168,7 @@ impl Rollups {
     #[inline]
     fn add_one(&mut self, tag: usize, start: TimestampNs, time: TimestampNs, value: f64) {
         match self.open.add(tag, start, time, value) {
-            Added::Here => {}
-            Added::Opened(None) => {}
+            Added::Here | Added::Opened(None) => {}
             Added::Opened(Some(before)) => {
                 let keep = self.keep();
                 self.closed[tag].push(before, keep);
