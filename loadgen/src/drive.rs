@@ -38,8 +38,8 @@ pub(crate) struct Outcome {
     pub(crate) latency: Histogram<u64>,
     /// Frames that were still not acknowledged at the end of draining.
     pub(crate) unacknowledged_frames: u64,
-    /// Open loop: due to offered to the kernel, nanoseconds. The sender's own delay, which every
-    /// latency from the due time contains.
+    /// Open loop: due to offered to the kernel, nanoseconds; to gathered for it, where frames leave
+    /// together. The sender's own delay, which every latency from the due time contains.
     pub(crate) behind: Histogram<u64>,
     /// Connections that had to be made again.
     pub(crate) reconnects: u64,
@@ -197,11 +197,10 @@ impl Run {
             }
             let due_ns = schedule.due_ns as u64;
             let samples = connection.next_samples();
-            let late_ns = clock.ns().saturating_sub(due_ns);
-            connection.push(due_ns, clock.ns())?;
+            let now_ns = clock.ns();
+            connection.push(due_ns, now_ns)?;
             // Far behind, frames leave together; in time, each at once.
-            let leaves = late_ns < LATE_NS;
-            if leaves {
+            if now_ns.saturating_sub(due_ns) < LATE_NS {
                 connection.poll(|| clock.ns(), &mut self.latency)?;
             }
             self.behind.saturating_record(clock.ns().saturating_sub(due_ns).max(1));

@@ -42,9 +42,7 @@ fn row(shards: u32, kind: &str, seconds: u32) -> Result<String, Story> {
         .args(["native", "--source", "rig", "--tags", "1000", "--frame", "1000", "--rate", "max", "--limit", "--json"]);
     command.args(["--connections", CONNECTIONS, "--kind", kind, "--rounds", "3", "--seconds", &seconds.to_string()]);
     command.args(["--address", &site.native_address(), "--server-pid", &server.0.id().to_string()]);
-    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
-    let output = output.map_err(|error| format!("loadgen could not be started: {error}"))?;
-    let report: Value = serde_json::from_slice(&output.stdout).map_err(|error| format!("loadgen's answer: {error}"))?;
+    let report = report(&mut command)?;
     let runs = report["server"].as_array().ok_or("loadgen measured no server")?;
     let middle = |key: &str| median(runs.iter().filter_map(|run| run[key].as_f64()).collect());
     let latency =
@@ -57,6 +55,13 @@ fn row(shards: u32, kind: &str, seconds: u32) -> Result<String, Story> {
         latency("p50_ns") / 1e6,
         latency("p99_ns") / 1e6
     ))
+}
+
+/// What a load printed.
+fn report(command: &mut Command) -> Result<Value, Story> {
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| format!("loadgen could not be started: {error}"))?;
+    serde_json::from_slice(&output.stdout).map_err(|error| format!("loadgen's answer: {error}"))
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

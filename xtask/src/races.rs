@@ -21,7 +21,8 @@ const PACKAGE: &str = "millstream-ring";
 /// program that is watched must hand over by our own atomics or by joining.
 const WATCHED: &str = "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer";
 
-/// Runs the models, has them catch bugs that are planted for it, and, where the compiler can, the watched stress program.
+/// Runs the models, has them catch bugs that are planted for it, and runs the stress program, watched,
+/// where the compiler can do that.
 pub fn run() -> Result<(), Story> {
     shell::run(models().env("CARGO_TARGET_DIR", target().join("loom")))?;
     sabotage::run_models()?;

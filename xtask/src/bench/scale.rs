@@ -8,9 +8,8 @@
 use super::median;
 use crate::fault::{Guard, Site};
 use crate::shell::{self, Story, binary, target};
-use serde_json::Value;
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 const SERVER_CORE: u32 = 1;
 const LOAD_CORE: u32 = 0;
@@ -115,9 +114,7 @@ fn measure(connections: u32, tags: u32, frame: u32, seconds: u32) -> Result<Run,
     ]);
     command.args(["--seconds", &seconds.to_string(), "--core", &LOAD_CORE.to_string()]);
     command.args(["--server-core", &SERVER_CORE.to_string(), "--server-pid", &pid.to_string()]);
-    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
-    let output = output.map_err(|error| format!("loadgen could not be started: {error}"))?;
-    let report: Value = serde_json::from_slice(&output.stdout).map_err(|error| format!("loadgen's answer: {error}"))?;
+    let report = super::report(&mut command)?;
     let number = |key: &str| report["server"][0][key].as_f64().unwrap_or(f64::NAN);
     let bytes = resident(pid)? - before;
     Ok(Run { samples_per_s: number("samples_per_s"), cpu_ns: number("server_cpu_ns_per_sample"), bytes })
