@@ -52,6 +52,9 @@ impl env::disk::Storage for Nothing {
     fn remove(&mut self, _: env::disk::FileNumber) -> std::io::Result<()> {
         Ok(())
     }
+    fn remove_retired(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
     fn sync(&mut self, _: env::disk::FileNumber) -> std::io::Result<()> {
         Ok(())
     }

@@ -6,7 +6,8 @@
 //! The contract that a kernel keeps and the simulated disk breaks as far as a real one may:
 //! - D1: a completed write is not durable; only a sync that was *submitted after the write completed*
 //!   makes it so. A write and a sync in flight together are unordered.
-//! - D2: a created or removed file's directory entry is durable only after [`DiskOp::SyncDirectory`].
+//! - D2: that a file was created, removed, retired or used again is durable only after
+//!   [`DiskOp::SyncDirectory`]. A power cut before it may leave either name; its bytes are what they are.
 //! - D3: after a failed sync nothing is known about what it should have covered, and it may not be
 //!   retried on the same file (Rebello et al., USENIX ATC '20).
 //! - D4: a write may complete short.
@@ -23,6 +24,14 @@ pub type Block = rkyv::util::AlignedVec<DIRECT_ALIGN>;
 /// A file of a log's directory, by number; its name is the number in 20 digits with `.seg`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileNumber(pub u64);
+
+impl FileNumber {
+    /// The name of its file while it is retired: the number in 20 digits with `.free`.
+    #[must_use]
+    pub fn retired_name(self) -> String {
+        format!("{:020}.free", self.0)
+    }
+}
 
 impl fmt::Display for FileNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,7 +68,7 @@ pub enum DiskOp {
         /// Which.
         file: FileNumber,
     },
-    /// Make created and removed entries durable.
+    /// Make the names of files durable (D2).
     SyncDirectory,
     /// Close a file that will not be written again.
     Close {
@@ -69,6 +78,18 @@ pub enum DiskOp {
     /// Remove a file.
     Remove {
         /// Which.
+        file: FileNumber,
+    },
+    /// Take a file out of the log, but keep it to be used again: its name is then no segment's.
+    Retire {
+        /// Which.
+        file: FileNumber,
+    },
+    /// Give a retired file a new number and keep it open for writing, its old bytes still in it.
+    Reuse {
+        /// The number that it had.
+        retired: FileNumber,
+        /// The number that it gets.
         file: FileNumber,
     },
 }
@@ -155,6 +176,12 @@ pub trait Storage {
     /// # Errors
     /// The file cannot be removed, or the directory not synced.
     fn remove(&mut self, file: FileNumber) -> io::Result<()>;
+
+    /// Removes every retired file and makes that durable, where there is one.
+    ///
+    /// # Errors
+    /// A file cannot be removed, or the directory not read or synced.
+    fn remove_retired(&mut self) -> io::Result<()>;
 
     /// Makes a file's bytes and the directory durable (recovery does this before it trusts what it
     /// read: bytes that a dead process wrote may still be in the page cache alone).

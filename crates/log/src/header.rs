@@ -9,6 +9,8 @@ use model::{LogPosition, ShardId, TimestampNs, limits};
 
 /// Bit 0 of a segment's flags.
 const FLAG_REPLACES: u8 = 1;
+/// Bit 1 of a segment's flags.
+const FLAG_REUSED: u8 = 2;
 
 /// What a batch is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) ordinal: u32,
     /// Whether it logs again what earlier segments may hold from its position on.
     pub(crate) replaces: bool,
+    /// Whether the file held an older segment, of which something may remain behind the last batch.
+    pub(crate) reused: bool,
 }
 
 /// What the first bytes of a segment are.
@@ -69,7 +73,7 @@ impl SegmentHeader {
         to[..SEGMENT_HEADER_BYTES].fill(0);
         put(to, segment::MAGIC, layout::SEGMENT_MAGIC.to_le_bytes());
         to[segment::VERSION] = VERSION;
-        to[segment::FLAGS] = if self.replaces { FLAG_REPLACES } else { 0 };
+        to[segment::FLAGS] = if self.replaces { FLAG_REPLACES } else { 0 } | if self.reused { FLAG_REUSED } else { 0 };
         put(to, segment::SHARD, self.shard.0.to_le_bytes());
         put(to, segment::SEGMENT, self.file.0.to_le_bytes());
         put(to, segment::POSITION, self.position.0.to_le_bytes());
@@ -103,6 +107,7 @@ impl SegmentHeader {
             started: LogPosition(u64_at(from, segment::STARTED)),
             ordinal: u32_at(from, segment::ORDINAL),
             replaces: from[segment::FLAGS] & FLAG_REPLACES != 0,
+            reused: from[segment::FLAGS] & FLAG_REUSED != 0,
         };
         SegmentStart::Header { header, crc }
     }
@@ -271,6 +276,7 @@ mod tests {
             started: LogPosition(1),
             ordinal: 3,
             replaces: true,
+            reused: true,
         };
         let mut bytes = vec![1_u8; SEGMENT_HEADER_BYTES];
         let crc = header.write(&mut bytes);

@@ -153,6 +153,11 @@ fn cuts(storage: &dyn Storage, segments: &[Segment], end: LogPosition) -> (Vec<C
     for (index, segment) in segments.iter().enumerate() {
         let file = segment.file;
         let behind = kept_last.is_none_or(|last| index > last);
+        if segment.is_void() && segment.damage.iter().all(|damage| is_left_over(segments, index, damage)) {
+            // Given up before anything in it counted; alone at the beginning, nothing would say so any more.
+            cuts.push(Cut::Remove { file });
+            continue;
+        }
         let length = if segment.length == 0 || (behind && !keeps_unreadable(segment)) {
             0
         } else {
@@ -197,7 +202,7 @@ fn fences(
 ) -> (Vec<Fence>, bool) {
     let mut open: Vec<&Hole> = holes.iter().collect();
     let (mut fences, mut is_ragged) = (Vec::new(), false);
-    for segment in segments {
+    for (index, segment) in segments.iter().enumerate() {
         let whole_up_to = cuts.iter().find_map(|cut| match *cut {
             Cut::Truncate { file, length } if file == segment.file => Some(length),
             Cut::Remove { file } if file == segment.file => Some(0),
@@ -205,7 +210,7 @@ fn fences(
         });
         for damage in &segment.damage {
             let is_cut = whole_up_to.is_some_and(|length| damage.offset >= length);
-            if is_cut || is_left_over(segments, segment, damage) {
+            if is_cut || is_left_over(segments, index, damage) {
                 continue;
             }
             let hole = open.iter().position(|hole| hole.from == damage.from).map(|at| open.remove(at));
@@ -216,18 +221,24 @@ fn fences(
             fences.push(fence(segment, damage, hole, kept));
         }
     }
-    fences.extend(open.into_iter().map(|hole| missing(hole, kept)));
+    for hole in open {
+        fences.push(match rotten_end(segments, hole) {
+            Some((segment, end)) => fence(segment, end, Some(hole), kept),
+            None => missing(hole, kept),
+        });
+    }
     fences.sort_by_key(|fence| (fence.from, fence.file, fence.offset));
     (fences, is_ragged)
 }
 
-/// Whether damage is the end of a segment that was given up after a failed write or sync: what
-/// stood there was logged again elsewhere, so it says nothing.
-fn is_left_over(segments: &[Segment], segment: &Segment, damage: &Damage) -> bool {
-    let logged_again = |later: &Segment| {
-        later.file > segment.file && later.header.is_some_and(|h| h.replaces && h.position <= damage.from)
-    };
-    segments.iter().any(logged_again)
+/// Whether damage says nothing, because all from there on was logged again: the end of a segment that was
+/// given up after a failed write or sync, or the torn beginning of one that a crash cut short.
+fn is_left_over(segments: &[Segment], index: usize, damage: &Damage) -> bool {
+    // At the beginning of all that is kept, nothing before says which position it is.
+    let unplaced = index == 0 && damage.offset == 0;
+    let at = damage.to.filter(|_| unplaced).unwrap_or(damage.from);
+    let logged_again = |later: &Segment| later.header.is_some_and(|h| h.replaces && h.position <= at);
+    segments[index + 1..].iter().any(logged_again)
 }
 
 fn fence(segment: &Segment, damage: &Damage, hole: Option<&Hole>, kept: &[Span]) -> Fence {
@@ -244,6 +255,14 @@ fn fence(segment: &Segment, damage: &Damage, hole: Option<&Hole>, kept: &[Span])
         received_from,
         received_to,
     }
+}
+
+/// The end of a file that was used before, where that explains a hole: what is missing stood there, and no
+/// file between it and the next is gone.
+fn rotten_end<'s>(segments: &'s [Segment], hole: &Hole) -> Option<(&'s Segment, &'s Damage)> {
+    let at = segments.iter().rposition(|s| s.remains.as_ref().is_some_and(|end| end.from == hole.from))?;
+    let next_stands = segments.get(at + 1).is_none_or(|next| next.file.0 == segments[at].file.0 + 1);
+    segments[at].remains.as_ref().filter(|_| next_stands).map(|end| (&segments[at], end))
 }
 
 /// A hole that no damage explains: a file is gone.

@@ -4,11 +4,15 @@
 //!
 //! # Directory
 //! One directory a shard. Segment files are named by their number in 20 digits with `.seg`; numbers
-//! only grow, and numbers may be left out.
+//! only grow, and numbers may be left out. A file with `.free` in place of `.seg` belongs to no
+//! segment: it held one that retention took away, and waits to be used again. It may be removed at any
+//! time, and is when a log is taken into use.
 //!
 //! # Segment
 //! A header of [`SEGMENT_HEADER_BYTES`], then batches end to end, then the end of the file. A
 //! segment is written once, front to back, by one writer, and never after a write or sync of it failed.
+//! Where flag bit 1 says that its file was used before, bytes of an older segment may stand behind its
+//! last batch. None of them is a whole batch of this segment: a batch names its file's number.
 //!
 //! # Batch
 //! A header of [`BATCH_HEADER_BYTES`], then whole frames end to end. Both are multiples of 16 bytes,
@@ -122,7 +126,12 @@ fn segment_structure() -> Structure {
         fields: vec![
             field("magic", segment::MAGIC, 4, "`MSL1`"),
             field("version", segment::VERSION, 1, "1"),
-            field("flags", segment::FLAGS, 1, "bit 0: from its position on it replaces what earlier segments hold"),
+            field(
+                "flags",
+                segment::FLAGS,
+                1,
+                "bit 0: from its position on it replaces what earlier segments hold; bit 1: its file was used before",
+            ),
             field("shard", segment::SHARD, 2, "whose log"),
             field("segment", segment::SEGMENT, 8, "the file's number"),
             field("position", segment::POSITION, 8, "position before its first data batch"),

@@ -69,12 +69,22 @@ pub fn read(
             }
             Err(error) => return Err(ReadError::Open { file: span.file, error }),
         }
+        let fences = report.fences.len();
         read_span(storage, span, &mut report, visit);
+        if report.fences.len() > fences && is_gone(storage, span.file) {
+            // Retention took the file while it was read, and its bytes may be another segment's by now.
+            report.fences.truncate(fences);
+            report.removed += 1;
+        }
         if report.stopped {
             break;
         }
     }
     Ok(report)
+}
+
+fn is_gone(storage: &dyn Storage, file: FileNumber) -> bool {
+    storage.length(file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 fn read_span(

@@ -50,6 +50,11 @@ pub enum RecoverError {
         /// What the system said.
         error: io::Error,
     },
+    /// Files that waited to be used again cannot be removed.
+    Retired {
+        /// What the system said.
+        error: io::Error,
+    },
     /// The directory holds another shard's log.
     Shard {
         /// Which file.
@@ -85,6 +90,9 @@ impl fmt::Display for RecoverError {
             }
             RecoverError::SyncDirectory { error } => {
                 write!(f, "the log's directory cannot be made durable: {error}; check the disk, then start again")
+            }
+            RecoverError::Retired { error } => {
+                write!(f, "a retired file of the log cannot be removed: {error}; remove it, then start again")
             }
             RecoverError::Shard { file, found, wanted } => write!(
                 f,
@@ -150,6 +158,7 @@ pub fn recover(
     let removed = |file: FileNumber| judgement.cuts.contains(&Cut::Remove { file });
     let remaining: Vec<&Segment> = segments.iter().filter(|s| !removed(s.file)).collect();
     make_durable(storage, &remaining, &judgement)?;
+    storage.remove_retired().map_err(|error| RecoverError::Retired { error })?;
     let (last, unserved) = visit_kept(storage, &remaining, &judgement, visit);
     let (index, tail) = divide(storage, &remaining, &judgement);
     let running_ns = remaining.iter().filter_map(|s| s.ended_ns()).max().unwrap_or(0);
@@ -327,5 +336,5 @@ fn cut_length(segment: &Segment, cuts: &[Cut]) -> u64 {
         Cut::Truncate { file, length } if file == segment.file => Some(length),
         _ => None,
     });
-    cut.unwrap_or(segment.length)
+    cut.unwrap_or(segment.file_bytes())
 }

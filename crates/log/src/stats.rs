@@ -24,6 +24,8 @@ pub struct Stats {
     pub relogged: u64,
     /// Segments begun.
     pub segments: u64,
+    /// Segments begun in a file that held an older one.
+    pub reused: u64,
     /// Segments that retention removed.
     pub removed: u64,
     /// Segments that retention could not remove (tried again later).

@@ -29,7 +29,11 @@ pub(crate) struct Damage {
 #[derive(Clone, Debug)]
 pub(crate) struct Segment {
     pub(crate) file: FileNumber,
+    /// Its bytes, without what remains of an older segment behind them.
     pub(crate) length: u64,
+    /// What stands behind the last whole batch of a file that was used before: remains, or torn or rotten
+    /// batches that only missing positions tell from them.
+    pub(crate) remains: Option<Damage>,
     pub(crate) header: Option<SegmentHeader>,
     /// Position before its first data batch, where header or batches tell.
     pub(crate) base: Option<LogPosition>,
@@ -51,6 +55,20 @@ impl Segment {
     /// Whether nothing in it is whole.
     pub(crate) fn is_void(&self) -> bool {
         self.header.is_none() && self.batches == 0
+    }
+
+    /// Bytes of its file.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.length + self.remains.as_ref().map_or(0, |remains| remains.bytes)
+    }
+
+    /// Sets apart what an older segment left in the file. An unreadable end stays damage: it may be ours.
+    fn part_remains(&mut self, begun: bool) {
+        let was_used = self.header.is_some_and(|header| header.reused) || (!begun && self.batches == 0);
+        if was_used && let Some(end) = self.damage.pop_if(|damage| damage.to.is_none() && !damage.unreadable) {
+            self.length = end.offset;
+            self.remains = Some(end);
+        }
     }
 
     /// Running time of the log at its end, where its header tells.
@@ -121,17 +139,24 @@ pub(crate) fn shard_of(storage: &dyn Storage) -> Result<Option<ShardId>, Recover
 fn segment(storage: &dyn Storage, shard: ShardId, file: FileNumber, end: LogPosition) -> Result<Segment, RecoverError> {
     let length = storage.length(file).map_err(|error| RecoverError::Open { file, error })?;
     let mut window = Window::new(storage, file);
+    let mut begun = true;
     let (header, previous_crc) = match SegmentHeader::read(window.at(0, SEGMENT_HEADER_BYTES, length)) {
         SegmentStart::Version(found) => return Err(RecoverError::Version { file, found }),
         SegmentStart::Header { header, .. } if header.shard != shard => {
             return Err(RecoverError::Shard { file, found: header.shard, wanted: shard });
         }
         SegmentStart::Header { header, crc } if header.file == file => (Some(header), Some(crc)),
-        SegmentStart::Header { .. } | SegmentStart::Damaged => (None, None),
+        // The file has its new number, and still the header of the segment that it held before.
+        SegmentStart::Header { header, .. } => {
+            begun = header.file > file;
+            (None, None)
+        }
+        SegmentStart::Damaged => (None, None),
     };
     let mut segment = Segment {
         file,
         length,
+        remains: None,
         header,
         base: header.map(|h| h.position),
         prologue: Vec::new(),
@@ -160,6 +185,7 @@ fn segment(storage: &dyn Storage, shard: ShardId, file: FileNumber, end: LogPosi
         }
         ControlFlow::Continue(())
     });
+    segment.part_remains(begun);
     Ok(segment)
 }
 

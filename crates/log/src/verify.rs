@@ -64,7 +64,7 @@ pub fn verify(storage: &dyn Storage, shard: Option<ShardId>) -> Result<VerifyRep
     let mut report = VerifyReport {
         shard: Some(shard),
         segments: segments.len() as u64,
-        bytes: segments.iter().map(|s| s.length).sum(),
+        bytes: segments.iter().map(|s| s.file_bytes()).sum(),
         from: judgement.kept.first().map_or(LogPosition(0), |span| span.from),
         to: judgement.end,
         ..VerifyReport::default()
@@ -98,17 +98,20 @@ pub fn dump(storage: &dyn Storage, out: &mut dyn io::Write) -> io::Result<()> {
     for file in storage.list()? {
         let length = storage.length(file)?;
         let mut window = Window::new(storage, file);
+        let mut reused = false;
         let (shard, previous_crc) = match SegmentHeader::read(window.at(0, SEGMENT_HEADER_BYTES, length)) {
             SegmentStart::Header { header: h, crc } => {
+                reused = h.reused;
                 writeln!(
                     out,
-                    "{file} shard {} from {} durable {} created {} running {} ns{}, {length} bytes",
+                    "{file} shard {} from {} durable {} created {} running {} ns{}{}, {length} bytes",
                     h.shard,
                     h.position,
                     h.durable,
                     h.created,
                     h.running_ns,
-                    if h.replaces { ", replaces what was before" } else { "" }
+                    if h.replaces { ", replaces what was before" } else { "" },
+                    if reused { ", in a file that was used before" } else { "" }
                 )?;
                 (h.shard, Some(crc))
             }
@@ -123,17 +126,21 @@ pub fn dump(storage: &dyn Storage, out: &mut dyn io::Write) -> io::Result<()> {
         };
         let from = (SEGMENT_HEADER_BYTES as u64).min(length);
         let walk = Walk { shard, file, from, to: length, previous_crc, damaged_from: None };
-        dump_pieces(&walk, &mut window, out)?;
+        dump_pieces(&walk, reused, &mut window, out)?;
     }
     Ok(())
 }
 
-fn dump_pieces(walk: &Walk, window: &mut Window<'_>, out: &mut dyn io::Write) -> io::Result<()> {
+fn dump_pieces(walk: &Walk, reused: bool, window: &mut Window<'_>, out: &mut dyn io::Write) -> io::Result<()> {
     let mut result = Ok(());
     walk.run(window, &mut |piece| {
         result = match piece {
             Piece::Damage { offset, bytes, unreadable } => {
-                let what = if unreadable { "cannot be read" } else { "are not a whole batch" };
+                let what = match unreadable {
+                    true => "cannot be read",
+                    false if reused && offset + bytes == walk.to => "remain of an older segment, or are half-written",
+                    false => "are not a whole batch",
+                };
                 writeln!(out, "  {offset}: {bytes} bytes {what}")
             }
             Piece::Batch(header, body) => dump_batch(&header, body, out),

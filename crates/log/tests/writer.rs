@@ -8,6 +8,8 @@ use env::disk::{DiskError, FileNumber, Storage};
 use millstream_log::{Health, Settings, Writer};
 use model::{LogPosition, ProducerId, Refused, Sequence, TimestampNs, limits};
 use sim::{Crash, Faults, SimDisk, SimRandom};
+use std::cell::Cell;
+use std::io;
 use std::ops::ControlFlow;
 
 #[test]
@@ -230,6 +232,106 @@ fn retention_by_size_removes_the_oldest_and_never_the_open_segment() {
     let sequences: Vec<u64> = seen.iter().map(|s| s.1).collect();
     assert_eq!(*sequences.last().unwrap(), 400);
     assert!(sequences.windows(2).all(|pair| pair[1] == pair[0] + 1));
+}
+
+/// A file that is there when it is asked for, and then is not: another segment's bytes are read.
+struct Overtaken {
+    asked: Cell<bool>,
+}
+
+impl Storage for Overtaken {
+    fn length(&self, _: FileNumber) -> io::Result<u64> {
+        if self.asked.replace(true) { Err(io::ErrorKind::NotFound.into()) } else { Ok(1 << 20) }
+    }
+    fn read_at(&self, _: FileNumber, _: u64, to: &mut [u8]) -> io::Result<usize> {
+        to.fill(0x5A);
+        Ok(to.len())
+    }
+    fn list(&self) -> io::Result<Vec<FileNumber>> {
+        unreachable!("a reader lists nothing")
+    }
+    fn truncate(&mut self, _: FileNumber, _: u64) -> io::Result<()> {
+        unreachable!("a reader changes nothing")
+    }
+    fn remove(&mut self, _: FileNumber) -> io::Result<()> {
+        unreachable!("a reader changes nothing")
+    }
+    fn remove_retired(&mut self) -> io::Result<()> {
+        unreachable!("a reader changes nothing")
+    }
+    fn sync(&mut self, _: FileNumber) -> io::Result<()> {
+        unreachable!("a reader changes nothing")
+    }
+    fn sync_directory(&mut self) -> io::Result<()> {
+        unreachable!("a reader changes nothing")
+    }
+}
+
+/// A log that retention keeps short, so that its files are used again.
+fn short_log(seed: u64) -> World {
+    let keep = Settings { keep_bytes: 12 << 10, ..settings() };
+    let mut world = World::on(SimDisk::new(SimRandom::new(seed)), keep);
+    for sequence in 1..=400 {
+        world.append(&scan(1, sequence, 20)).unwrap();
+        world.step(20 * MS);
+    }
+    assert!(world.writer.stats().reused > 5, "{:?}", world.writer.stats());
+    world
+}
+
+/// The story: a plant's log is as long as it may be.
+/// 1. Files that retention takes hold the next segments, with old bytes behind what is new.
+/// 2. The process is killed in the middle of such a file.
+/// 3. What was stored is there, the old bytes are neither served nor called damage, and files that
+///    waited to be used are gone.
+#[test]
+fn what_remains_of_an_older_segment_is_neither_served_nor_damage() {
+    for crash in [Crash::Kill, Crash::Power] {
+        let mut world = short_log(16);
+        world.settle();
+        assert!(world.disk.used_bytes() <= (12 << 10) + (4 * 5 << 10), "{}", world.disk.used_bytes());
+        let end = world.writer.end();
+        let mut disk = world.disk.crash(crash);
+        let report = millstream_log::verify(&disk, Some(SHARD)).expect("read");
+        assert!(report.is_sound() && report.torn.is_none() && report.to == end, "{report:?}");
+        let (recovered, seen) = recover(&mut disk);
+        assert!(recovered.rot.is_empty() && recovered.truncated.is_none(), "{recovered:?}");
+        assert_eq!(recovered.end, end);
+        let sequences: Vec<u64> = seen.iter().map(|s| s.1).collect();
+        assert_eq!(*sequences.last().unwrap(), 400);
+        assert!(sequences.windows(2).all(|pair| pair[1] == pair[0] + 1));
+        let files: u64 = disk.list().unwrap().into_iter().map(|file| disk.length(file).unwrap()).sum();
+        assert_eq!(disk.used_bytes(), files, "no file waits to be used again");
+    }
+}
+
+/// Old bytes behind the last batch must not hide that it rotted.
+#[test]
+fn rot_in_the_last_batch_of_a_file_that_was_used_before_is_reported() {
+    let mut world = short_log(17);
+    world.settle();
+    let spans = world.writer.spans(TimestampNs(i64::MIN), TimestampNs(i64::MAX));
+    let closed = spans.windows(2).filter(|pair| pair[0].file != pair[1].file).map(|pair| pair[0]).next_back();
+    let last = closed.expect("several segments");
+    world.disk.flip(last.file, last.offset_end() - 1, 1);
+    let report = millstream_log::verify(&world.disk, Some(SHARD)).expect("read");
+    let [fence] = &report.rot[..] else { panic!("one fence: {report:?}") };
+    assert!(fence.loses_data() && fence.file == last.file && fence.to == last.to, "{fence}");
+    assert_eq!(fence.kind, millstream_log::FenceKind::Damaged);
+}
+
+/// The story: a query reads a file while retention takes it.
+/// 1. A span is asked for.
+/// 2. Its file gets another number and other bytes before it is read.
+/// 3. The reader is told that it was removed, not that it is damaged.
+#[test]
+fn a_file_that_is_used_again_while_it_is_read_is_removed_not_damaged() {
+    let mut world = short_log(18);
+    let spans = world.writer.spans(TimestampNs(i64::MIN), TimestampNs(i64::MAX));
+    let first = spans[0];
+    let overtaken = Overtaken { asked: Cell::new(false) };
+    let report = millstream_log::read(&overtaken, &[first], &mut |_, _| ControlFlow::Continue(())).expect("read");
+    assert_eq!((report.removed, report.fences.len()), (1, 0), "{report:?}");
 }
 
 /// The story: a subscriber is down, and what it has not had yet is older than retention keeps.

@@ -42,7 +42,7 @@ pub enum Damage {
 /// # Errors
 /// The run that writes it fails.
 pub fn sample(seed: u64, steps: u64) -> Result<Sample, String> {
-    let setup = Setup { segment_bytes: 24 << 10, sync_ns: 2_000_000, whole_blocks_from: 2_000 };
+    let setup = Setup { segment_bytes: 24 << 10, sync_ns: 2_000_000, whole_blocks_from: 2_000, keep_bytes: 0 };
     let mut driver = Driver::<LogSystem>::new(seed, setup, 3, 0, 200)?;
     for _ in 0..steps {
         driver.step(1_000_000, 300_000)?;
@@ -129,7 +129,7 @@ impl Sample {
         }
         let verified = log::verify(&disk, Some(SHARD)).map_err(|error| format!("verify: {error}"))?;
         let clock = Rc::new(SimClock::new(TimestampNs(0)));
-        let setup = Setup { segment_bytes: 1 << 20, sync_ns: 0, whole_blocks_from: usize::MAX };
+        let setup = Setup { segment_bytes: 1 << 20, sync_ns: 0, whole_blocks_from: usize::MAX, keep_bytes: 0 };
         let (_, found) =
             LogSystem::start(disk, clock, setup).map_err(|failed| format!("does not start: {}", failed.why))?;
         self.compare(&found.contents, &found.rot, found.end).map_err(|why| format!("after recovery: {why}"))?;

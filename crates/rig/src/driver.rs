@@ -112,6 +112,8 @@ impl<S: System> Driver<S> {
         }
         let mut acknowledged = std::mem::take(&mut self.acknowledged);
         self.system().step(&mut acknowledged);
+        let oldest = self.system().oldest();
+        self.oracle.removed(oldest);
         for (producer, sequence) in acknowledged.drain(..) {
             self.oracle.acknowledged(producer, sequence)?;
         }
@@ -152,7 +154,12 @@ impl<S: System> Driver<S> {
             let at = if producer.acks { producer.cursor } else { producer.sent.len() - 1 };
             let frame = producer.sent[at].clone();
             match self.system().offer(&frame) {
-                Offer::Taken | Offer::Duplicate => self.producers[index].cursor = at + 1,
+                offer @ (Offer::Taken(_) | Offer::Duplicate) => {
+                    self.producers[index].cursor = at + 1;
+                    if let Offer::Taken(position) = offer {
+                        self.oracle.taken(&frame, position);
+                    }
+                }
                 Offer::Refused => return,
             }
         }
@@ -221,8 +228,10 @@ impl<S: System> Driver<S> {
             while self.producers[index].acks && self.producers[index].connected {
                 let producer = &self.producers[index];
                 let Some(frame) = producer.sent.get(producer.cursor).cloned() else { break };
-                if self.system().offer(&frame) == Offer::Refused {
-                    break;
+                match self.system().offer(&frame) {
+                    Offer::Refused => break,
+                    Offer::Taken(position) => self.oracle.taken(&frame, position),
+                    Offer::Duplicate => {}
                 }
                 self.producers[index].cursor += 1;
             }

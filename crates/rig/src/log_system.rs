@@ -91,6 +91,7 @@ impl System for LogSystem {
             segment_bytes: setup.segment_bytes,
             sync_ns: setup.sync_ns,
             whole_blocks_from: setup.whole_blocks_from,
+            keep_bytes: setup.keep_bytes,
             ..Settings::new(SHARD)
         };
         let found =
@@ -135,7 +136,7 @@ impl System for LogSystem {
         if frame.acks {
             self.waiting.push_back((position, frame.producer, frame.sequence));
         }
-        Offer::Taken
+        Offer::Taken(position)
     }
 
     fn step(&mut self, acknowledged: &mut Vec<(ProducerId, Sequence)>) {
@@ -174,6 +175,10 @@ impl System for LogSystem {
             ControlFlow::Continue(())
         });
         report.map(|report| (contents, report.fences)).map_err(|error| error.to_string())
+    }
+
+    fn oldest(&self) -> LogPosition {
+        self.writer.oldest()
     }
 
     fn is_settled(&self) -> bool {

@@ -34,7 +34,7 @@ pub fn run<S: System>(seed: u64, steps: u64, at: u64, mode: Mode, error: DiskErr
 
 /// Two lives with a crash between them, small segments; answers how many operations it made.
 fn short_run<S: System>(seed: u64, steps: u64, nth: Option<&Nth>) -> Result<u64, String> {
-    let setup = Setup { segment_bytes: 8 << 10, sync_ns: 2_000_000, whole_blocks_from: 2_000 };
+    let setup = Setup { segment_bytes: 8 << 10, sync_ns: 2_000_000, whole_blocks_from: 2_000, keep_bytes: 24 << 10 };
     let mut driver = Driver::<S>::new(seed, setup, 2, 1, 400)?;
     driver.system().disk().faults().nth = nth.cloned();
     for life in 0..2 {

@@ -1,7 +1,7 @@
 //! What was sent, what was acknowledged, and what must therefore be stored.
 
 use crate::system::{Contents, Sent, Stored};
-use model::{ProducerId, Sequence};
+use model::{LogPosition, ProducerId, Sequence};
 use std::collections::BTreeMap;
 
 /// One producer's history.
@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 struct History {
     acks: bool,
     sent: Vec<Sent>,
+    /// Where each was stored last; the end of all positions while it was not.
+    positions: Vec<LogPosition>,
     acknowledged: Sequence,
 }
 
@@ -16,6 +18,8 @@ struct History {
 #[derive(Debug, Default)]
 pub struct Oracle {
     producers: BTreeMap<ProducerId, History>,
+    /// Retention may have removed everything up to here.
+    removed: LogPosition,
 }
 
 impl Oracle {
@@ -24,6 +28,20 @@ impl Oracle {
         let history = self.producers.entry(frame.producer).or_default();
         history.acks = frame.acks;
         history.sent.push(frame.clone());
+        history.positions.push(LogPosition(u64::MAX));
+    }
+
+    /// The system took a frame, up to a position.
+    pub fn taken(&mut self, frame: &Sent, position: LogPosition) {
+        let history = self.producers.entry(frame.producer).or_default();
+        if let Some(known) = history.positions.get_mut(frame.sequence.0 as usize - 1) {
+            *known = position;
+        }
+    }
+
+    /// The system says that retention removed everything up to a position.
+    pub fn removed(&mut self, position: LogPosition) {
+        self.removed = self.removed.max(position);
     }
 
     /// The system acknowledged everything of a producer up to a sequence.
@@ -69,9 +87,10 @@ impl Oracle {
             history.check_frames(frames).map_err(|why| format!("producer {producer}: {why}"))?;
             let present: Vec<u64> = frames.iter().map(|frame| frame.sequence.0).collect();
             if history.acks {
-                history.check_acknowledged(&present, complete)
+                history.check_acknowledged(&present, self.removed, complete)
             } else {
-                history.check_accounted(*producer, &present, contents, complete)
+                let first = history.first_judged(&present, self.removed);
+                history.check_accounted(*producer, &present, first, contents, complete)
             }
             .map_err(|why| format!("producer {producer}: {why}"))?;
         }
@@ -99,13 +118,18 @@ impl History {
         Ok(())
     }
 
-    /// Everything acknowledged is there, and no hole before it.
-    fn check_acknowledged(&self, present: &[u64], complete: bool) -> Result<(), String> {
-        if let Some((index, found)) = present.iter().enumerate().find(|(index, found)| **found != *index as u64 + 1) {
-            return Err(format!("sequence {} is missing before {found}", index + 1));
+    /// Everything acknowledged is there but what retention removed, and no hole before it.
+    fn check_acknowledged(&self, present: &[u64], removed: LogPosition, complete: bool) -> Result<(), String> {
+        let gone = self.positions.iter().take_while(|position| **position <= removed).count() as u64;
+        let before = present.first().map_or(gone, |first| first - 1);
+        if before > gone {
+            return Err(format!("sequence {} is missing before {}, and was not removed", gone + 1, before + 1));
+        }
+        if let Some((wanted, found)) = (before + 1..).zip(present).find(|(wanted, found)| wanted != *found) {
+            return Err(format!("sequence {wanted} is missing before {found}"));
         }
         let wanted = if complete { self.sent.len() as u64 } else { self.acknowledged.0 };
-        let stored = present.len() as u64;
+        let stored = before + present.len() as u64;
         if stored < wanted {
             let what = if complete { "sent" } else { "acknowledged" };
             return Err(format!("{what} up to {wanted}, stored up to {stored}: {} frames are lost", wanted - stored));
@@ -113,16 +137,24 @@ impl History {
         Ok(())
     }
 
-    /// Everything that is missing stands in a gap record: sent = stored + in gaps.
+    /// The first sequence whose absence must be explained: what retention removed took its gap records along.
+    fn first_judged(&self, present: &[u64], removed: LogPosition) -> u64 {
+        let gone = self.positions.iter().rposition(|position| *position <= removed).map_or(0, |index| index as u64 + 1);
+        if gone == 0 { 0 } else { present.first().copied().unwrap_or(gone + 1) }
+    }
+
+    /// Everything that is missing from a sequence on stands in a gap record: sent = stored + in gaps.
     fn check_accounted(
         &self,
         producer: ProducerId,
         present: &[u64],
+        first: u64,
         contents: &Contents,
         complete: bool,
     ) -> Result<(), String> {
         let judged = if complete { self.sent.len() as u64 } else { present.last().copied().unwrap_or(0) };
-        let missing = self.sent.iter().take(judged as usize).filter(|s| present.binary_search(&s.sequence.0).is_err());
+        let judged = self.sent.iter().take(judged as usize).filter(|sent| sent.sequence.0 >= first);
+        let missing = judged.filter(|sent| present.binary_search(&sent.sequence.0).is_err());
         for sent in missing {
             let covered = contents.gaps.iter().any(|gap| {
                 u64::from(gap.source.0) == producer.0 && gap.from_ns <= sent.time_ns && sent.time_ns < gap.to_ns

@@ -45,10 +45,12 @@ pub struct Done {
 /// The broken promise.
 pub fn run<W: World>(seed: u64, size: Size) -> Result<Done, String> {
     let mut random = SimRandom::new(seed ^ 0x5CE7_A210);
+    let segment_bytes = random.between(4 << 10, 128 << 10);
     let setup = Setup {
-        segment_bytes: random.between(4 << 10, 128 << 10),
+        segment_bytes,
         sync_ns: random.between(0, 8_000_000),
         whole_blocks_from: random.between(200, 32 << 10) as usize,
+        keep_bytes: if random.coin() { segment_bytes * random.between(2, 5) } else { 0 },
     };
     let crowd = Crowd { durable: size.durable, loose: size.loose, values_max: 4_000 };
     let mut world = W::new(seed, setup, crowd)?;

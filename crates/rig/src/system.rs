@@ -24,8 +24,8 @@ pub struct Sent {
 /// What became of an offered frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offer {
-    /// Taken; an acknowledgement follows when it is durable.
-    Taken,
+    /// Taken, up to this position; an acknowledgement follows when it is durable.
+    Taken(LogPosition),
     /// Was there already.
     Duplicate,
     /// Not taken. A producer with acknowledgements sends it again; of one without, the system
@@ -88,6 +88,8 @@ pub struct Setup {
     pub sync_ns: u64,
     /// Batches of so many bytes fill whole blocks.
     pub whole_blocks_from: usize,
+    /// Bytes above which the log alone removes its oldest segments; 0: it keeps all.
+    pub keep_bytes: u64,
 }
 
 /// A start that failed, with the disk as it left it.
@@ -122,6 +124,9 @@ pub trait System: Sized {
     /// # Errors
     /// What the query said.
     fn query(&self) -> Result<(Contents, Vec<Fence>), String>;
+
+    /// Retention may have removed everything up to here.
+    fn oldest(&self) -> LogPosition;
 
     /// Whether nothing waits to become durable and the disk is well.
     fn is_settled(&self) -> bool;

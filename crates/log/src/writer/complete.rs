@@ -20,8 +20,8 @@ impl Writer {
             Op::Write { file, key } => self.wrote(file, key, result, block, wall, disk),
             Op::Sync { file, to, since_ns } => self.synced(file, to, since_ns, result, wall),
             Op::Directory => self.directory_synced(result, wall),
-            Op::Close { file } => self.file_closed(file, disk),
-            Op::Discard => {}
+            Op::Close { file } => self.file_closed(file),
+            Op::Discard { file } => self.discarded(file, result.is_ok()),
             Op::Remove => self.removed(result.is_ok()),
         }
     }
@@ -126,7 +126,7 @@ impl Writer {
 
     fn directory_synced(&mut self, result: Result<usize, DiskError>, wall: TimestampNs) {
         self.directory_sync = false;
-        self.removal.directory_done(result.is_ok(), self.now_ns);
+        self.retired.extend(self.removal.directory_done(result.is_ok(), self.now_ns));
         let waiting = self.live.iter_mut().filter(|live| live.entry == Entry::Syncing);
         match result {
             Ok(_) => waiting.for_each(|live| live.entry = Entry::Synced),

@@ -97,15 +97,12 @@ impl Writer {
 
     /// A file is closed (whether that failed says nothing: it was synced, or it does not count).
     /// One that was given up and holds nothing is removed.
-    pub(super) fn file_closed(&mut self, file: FileNumber, disk: &mut dyn Disk) {
+    pub(super) fn file_closed(&mut self, file: FileNumber) {
         let holds_durable = self.live.iter().find(|live| live.file == file).is_none_or(|live| live.holds_durable);
         self.live.retain(|live| live.file != file);
         if holds_durable {
             return;
         }
-        self.index.retain(|segment| segment.file != file);
-        let id = self.op_id();
-        self.ops.insert(id, Op::Discard);
-        disk.submit(id, DiskOp::Remove { file });
+        self.discard(file);
     }
 }

@@ -105,12 +105,17 @@ impl Writer {
         }
         let file = self.next_file;
         self.next_file = FileNumber(file.0 + 1);
+        let retired = self.retired.pop();
         let mut live = Live::new(file);
-        live.ops = 1;
+        (live.ops, live.reused_bytes) = (1, retired.map_or(0, |retired| retired.bytes));
         self.live.push_back(live);
         let id = self.op_id();
         self.ops.insert(id, Op::Create { file });
-        disk.submit(id, DiskOp::Create { file });
+        let op = match retired {
+            Some(retired) => DiskOp::Reuse { retired: retired.file, file },
+            None => DiskOp::Create { file },
+        };
+        disk.submit(id, op);
         1
     }
 
@@ -174,7 +179,7 @@ impl Writer {
         live.ops += 1;
         batch.place = Some(Place { file: live.file, offset, end: live.next_offset, written: false });
         if let Some(segment) = self.index.back_mut() {
-            segment.bytes = live.next_offset;
+            segment.bytes = live.next_offset.max(live.reused_bytes);
         }
         self.writes_in_flight += 1;
         self.marked = self.durable;

@@ -67,6 +67,7 @@ impl Writer {
                 making.block.resize(making.prefix, 0);
             }
             self.queue_head(making, wall);
+            self.removal.look(self.now_ns);
             Head::Queued
         };
         let as_of = self.end();
@@ -92,14 +93,16 @@ impl Writer {
             started: self.started,
             ordinal: u32::try_from(live.file.0 - self.first_file.0).unwrap_or(u32::MAX),
             replaces: self.replaces,
+            reused: live.reused_bytes > 0,
         };
         live.durable = self.durable;
         live.previous_crc = header.write(&mut making.block);
         self.stats.segments += 1;
+        self.stats.reused += u64::from(header.reused);
         self.index.push_back(SegmentIndex {
             file: live.file,
             from: position,
-            bytes: 0,
+            bytes: live.reused_bytes,
             ended_ns: u64::MAX,
             spans: Vec::new(),
         });

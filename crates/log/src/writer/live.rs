@@ -43,6 +43,8 @@ pub(super) struct Making {
 pub(super) struct Live {
     pub(super) file: FileNumber,
     pub(super) created: bool,
+    /// Bytes that its file had before; 0 for a new one.
+    pub(super) reused_bytes: u64,
     pub(super) entry: Entry,
     /// Its header and prologue.
     pub(super) head: Head,
@@ -78,6 +80,7 @@ impl Live {
         Live {
             file,
             created: false,
+            reused_bytes: 0,
             entry: Entry::Unsynced,
             head: Head::Wanted,
             as_of: LogPosition(0),
@@ -126,7 +129,9 @@ pub(super) enum Op {
         file: FileNumber,
     },
     /// Of a segment that was given up and holds nothing.
-    Discard,
+    Discard {
+        file: FileNumber,
+    },
     /// By retention.
     Remove,
 }

@@ -35,7 +35,7 @@ use fault::Retry;
 use frame::Builder;
 use live::{Live, Op};
 use model::{LogPosition, Refused, TimestampNs, limits};
-use retain::Removal;
+use retain::{Removal, Retired};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Waiting bytes at which a batch is written without waiting for `sync_ns`.
@@ -98,6 +98,8 @@ pub struct Writer {
     /// power cut.
     replaces: bool,
     removal: Removal,
+    /// Files that the next segments use again.
+    retired: Vec<Retired>,
     closing: bool,
     final_mark: FinalMark,
     stats: Stats,
@@ -145,6 +147,7 @@ impl Writer {
             retry: Retry::default(),
             replaces: true,
             removal: Removal::default(),
+            retired: Vec::new(),
             closing: false,
             final_mark: FinalMark::Wanted,
             stats: Stats::default(),

@@ -1,6 +1,6 @@
 //! Crashes.
 
-use super::file::{Dirty, Mood, SimFile, settle};
+use super::file::{Dirty, Mood, Name, SimFile, settle};
 use super::{Faults, SimDisk, write_of};
 use crate::SimRandom;
 use env::disk::DiskOp;
@@ -11,7 +11,7 @@ pub enum Crash {
     /// The process dies; the page cache lives on, unsynced.
     Kill,
     /// The power fails: unsynced writes are lost, kept, torn at 512 bytes or reordered; entries of
-    /// files that were created or removed without a directory sync may be either way.
+    /// files that were created, removed, retired or used again without a directory sync may be either way.
     Power,
 }
 
@@ -33,15 +33,25 @@ impl SimDisk {
             Some(Mood::Keep) => false,
             _ => random.coin(),
         };
-        self.files.retain(|_, file| file.entry_durable || !gone(&mut random));
+        let segments = std::mem::take(&mut self.files).into_iter().map(|(number, file)| (Name::Segment(number), file));
+        let retired = std::mem::take(&mut self.retired).into_iter().map(|(number, file)| (Name::Retired(number), file));
+        for (name, file) in segments.chain(retired).collect::<Vec<_>>() {
+            let changed = file.durable_as != Some(name);
+            match if changed && gone(&mut random) { file.durable_as } else { Some(name) } {
+                Some(Name::Segment(number)) => drop(self.files.insert(number, file)),
+                Some(Name::Retired(number)) => drop(self.retired.insert(number, file)),
+                None => {}
+            }
+        }
         for (number, file) in std::mem::take(&mut self.removed) {
             if gone(&mut random) {
                 self.files.entry(number).or_insert(file);
             }
         }
-        for file in self.files.values_mut() {
+        for file in self.files.values_mut().chain(self.retired.values_mut()) {
             file.power_cut(mood, &mut random);
         }
+        self.names_durable(u64::MAX);
         self
     }
 
@@ -50,6 +60,7 @@ impl SimDisk {
     pub fn copy(&self) -> SimDisk {
         SimDisk {
             files: self.files.clone(),
+            retired: self.retired.clone(),
             removed: self.removed.clone(),
             pending: Vec::new(),
             random: self.random.clone(),
@@ -85,11 +96,9 @@ impl SimDisk {
                             file.sync(pending.submitted_at);
                         }
                     }
-                    DiskOp::Remove { file } => {
-                        if let Some(removed) = self.files.remove(&file).filter(|removed| removed.entry_durable) {
-                            self.removed.insert(file, removed);
-                        }
-                    }
+                    DiskOp::Remove { file } => drop(self.remove_file(file)),
+                    DiskOp::Retire { file } => drop(self.retire(file)),
+                    DiskOp::Reuse { retired, file } => drop(self.reuse(retired, file)),
                     _ => {}
                 }
             }

@@ -1,6 +1,7 @@
 //! One simulated file: what reads see, what a power cut leaves, and what lies between.
 
 use crate::SimRandom;
+use env::disk::FileNumber;
 
 /// Disks write this many bytes whole or not at all.
 pub(super) const SECTOR_BYTES: usize = 512;
@@ -25,6 +26,13 @@ pub(super) enum Mood {
     Scatter,
 }
 
+/// What a file is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    Segment(FileNumber),
+    Retired(FileNumber),
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct SimFile {
     /// What reads see: the page cache.
@@ -32,8 +40,9 @@ pub(super) struct SimFile {
     /// What a power cut leaves.
     pub(super) disk: Vec<u8>,
     pub(super) dirty: Vec<Dirty>,
-    pub(super) entry_durable: bool,
-    /// When it was created or removed, in events.
+    /// What it is called after a power cut; nothing where it is gone then.
+    pub(super) durable_as: Option<Name>,
+    /// When it was created, removed or given another name, in events.
     pub(super) changed_at: u64,
     pub(super) open: bool,
     /// Ranges that cannot be read.
@@ -75,7 +84,7 @@ impl SimFile {
             settle(&mut self.disk, &dirty, mood, random);
         }
         self.cache = self.disk.clone();
-        (self.open, self.entry_durable) = (false, true);
+        self.open = false;
     }
 
     pub(super) fn truncate(&mut self, length: usize) {

@@ -18,13 +18,15 @@ pub use faults::{Faults, Nth};
 
 use crate::SimRandom;
 use env::disk::{Block, Completion, Disk, DiskError, DiskOp, FileNumber, OpId};
-use file::SimFile;
+use file::{Name, SimFile};
 use std::collections::BTreeMap;
 
 /// A simulated disk with one directory of numbered files.
 #[derive(Debug)]
 pub struct SimDisk {
     files: BTreeMap<FileNumber, SimFile>,
+    /// Out of the log, to be used again.
+    retired: BTreeMap<FileNumber, SimFile>,
     /// Removed, but the directory is not synced: they may come back.
     removed: BTreeMap<FileNumber, SimFile>,
     pending: Vec<Pending>,
@@ -52,6 +54,7 @@ impl SimDisk {
     pub fn new(random: SimRandom) -> SimDisk {
         SimDisk {
             files: BTreeMap::new(),
+            retired: BTreeMap::new(),
             removed: BTreeMap::new(),
             pending: Vec::new(),
             random,
@@ -100,7 +103,7 @@ impl SimDisk {
     /// Bytes of all files.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
-        self.files.values().map(|file| file.cache.len() as u64).sum()
+        self.files.values().chain(self.retired.values()).map(|file| file.cache.len() as u64).sum()
     }
 
     /// Counts a changing operation; answers how it fails, if it does.
@@ -130,6 +133,8 @@ impl SimDisk {
             DiskOp::SyncDirectory => (self.sync_directory(submitted_at), None),
             DiskOp::Close { file } => (self.close(file), None),
             DiskOp::Remove { file } => (self.remove_file(file), None),
+            DiskOp::Retire { file } => (self.retire(file), None),
+            DiskOp::Reuse { retired, file } => (self.reuse(retired, file), None),
         };
         Completion { id, result, block }
     }
@@ -203,9 +208,7 @@ impl SimDisk {
         if let Some(error) = self.fault(self.faults.directory_ppm) {
             return Err(error);
         }
-        for file in self.files.values_mut().filter(|file| file.changed_at < submitted_at) {
-            file.entry_durable = true;
-        }
+        self.names_durable(submitted_at);
         self.removed.retain(|_, file| file.changed_at >= submitted_at);
         Ok(0)
     }
@@ -234,12 +237,41 @@ impl SimDisk {
         match self.files.remove(&file) {
             Some(mut target) => {
                 target.changed_at = self.events;
-                if target.entry_durable {
+                if target.durable_as == Some(Name::Segment(file)) {
                     self.removed.insert(file, target);
                 }
                 Ok(0)
             }
             None => Err(DiskError::Failed(format!("{file} is not there"))),
+        }
+    }
+
+    fn retire(&mut self, file: FileNumber) -> Result<usize, DiskError> {
+        if let Some(error) = self.fault(0) {
+            return Err(error);
+        }
+        let moved = self.files.remove(&file).map(|target| SimFile { changed_at: self.events, ..target });
+        self.retired.extend(moved.map(|target| (file, target)));
+        if self.retired.contains_key(&file) { Ok(0) } else { Err(DiskError::Failed(format!("{file} is not there"))) }
+    }
+
+    fn reuse(&mut self, retired: FileNumber, file: FileNumber) -> Result<usize, DiskError> {
+        if let Some(error) = self.fault(self.faults.create_ppm) {
+            return Err(error);
+        }
+        let Some(target) = self.retired.remove(&retired) else {
+            return Err(DiskError::Failed(format!("{} is not there", retired.retired_name())));
+        };
+        self.files.insert(file, SimFile { open: true, changed_at: self.events, ..target });
+        Ok(0)
+    }
+
+    /// The names of all files that were changed before an event are durable.
+    fn names_durable(&mut self, before: u64) {
+        let segments = self.files.iter_mut().map(|(number, file)| (Name::Segment(*number), file));
+        let retired = self.retired.iter_mut().map(|(number, file)| (Name::Retired(*number), file));
+        for (name, file) in segments.chain(retired).filter(|(_, file)| file.changed_at < before) {
+            file.durable_as = Some(name);
         }
     }
 }

@@ -52,6 +52,18 @@ impl Storage for SimDisk {
         Ok(())
     }
 
+    fn remove_retired(&mut self) -> io::Result<()> {
+        if self.retired.is_empty() {
+            return Ok(());
+        }
+        if let Some(error) = self.fault(0) {
+            return Err(io_error(error));
+        }
+        self.retired.clear();
+        self.entries_durable();
+        Ok(())
+    }
+
     fn sync(&mut self, file: FileNumber) -> io::Result<()> {
         if let Some(error) = self.fault(0) {
             if let Some(file) = self.files.get_mut(&file) {
@@ -75,7 +87,7 @@ impl Storage for SimDisk {
 
 impl SimDisk {
     fn entries_durable(&mut self) {
-        self.files.values_mut().for_each(|file| file.entry_durable = true);
+        self.names_durable(u64::MAX);
         self.removed.clear();
     }
 }

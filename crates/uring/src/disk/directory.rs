@@ -88,6 +88,18 @@ impl Storage for DirectoryStorage {
         sync_directory(&self.directory)
     }
 
+    fn remove_retired(&mut self) -> io::Result<()> {
+        let mut removed = false;
+        for entry in fs::read_dir(&self.directory).map_err(|error| at(&self.directory, "list", error))? {
+            let entry = entry.map_err(|error| at(&self.directory, "list", error))?;
+            if entry.file_name().to_str().is_some_and(is_retired) {
+                fs::remove_file(entry.path()).map_err(|error| at(&entry.path(), "remove", error))?;
+                removed = true;
+            }
+        }
+        if removed { sync_directory(&self.directory) } else { Ok(()) }
+    }
+
     fn sync(&mut self, file: FileNumber) -> io::Result<()> {
         self.open(file)?.sync_all().map_err(|error| at(&self.path(file), "sync", error))?;
         sync_directory(&self.directory)
@@ -102,6 +114,12 @@ impl Storage for DirectoryStorage {
 fn number(name: &str) -> Option<FileNumber> {
     let number = FileNumber(name.strip_suffix(".seg")?.parse().ok()?);
     (number.to_string() == name).then_some(number)
+}
+
+/// Whether a name is that of a retired file.
+fn is_retired(name: &str) -> bool {
+    let number = name.strip_suffix(".free").and_then(|number| number.parse().ok());
+    number.is_some_and(|number| FileNumber(number).retired_name() == name)
 }
 
 /// Creates a directory with all that is missing above it, and makes every new entry durable: a
@@ -144,6 +162,21 @@ mod tests {
         for other in ["42.seg", "LOCK", "00000000000000000042.seg.tmp", "+0000000000000000042.seg", ".seg"] {
             assert_eq!(number(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn only_retired_files_are_removed_as_such() {
+        let root = tempfile::tempdir().expect("a directory");
+        let others = ["00000000000000000042.seg", "42.free", "LOCK", "00000000000000000042.free.tmp"];
+        for name in others.into_iter().chain(["00000000000000000042.free"]) {
+            fs::write(root.path().join(name), "x").expect("a file");
+        }
+        let mut storage = DirectoryStorage::new(root.path());
+        storage.remove_retired().expect("removed");
+        storage.remove_retired().expect("none is left");
+        let left = fs::read_dir(root.path()).expect("listed").count();
+        assert_eq!(left, others.len());
+        assert!(others.iter().all(|name| root.path().join(name).exists()));
     }
 
     #[test]

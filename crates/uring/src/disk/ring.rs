@@ -44,6 +44,14 @@ struct Shared {
 }
 
 impl Shared {
+    /// A file is open; it is opened a second time, for writes past the page cache. That is done where it
+    /// stands: the name is in the kernel's cache, nothing waits for a disk.
+    fn opened(&self, number: FileNumber, path: &Path, file: File) -> usize {
+        let direct = direct::open(path).map(|file| Rc::new(File::from_std(file)));
+        self.files.borrow_mut().insert(number, Open { file: Rc::new(file), direct });
+        0
+    }
+
     fn complete(&self, id: OpId, (result, block): Outcome) {
         self.completions.borrow_mut().push_back(Completion { id, result, block });
         (self.notice)();
@@ -81,19 +89,29 @@ impl UringDisk {
     }
 
     fn create(&self, id: OpId, number: FileNumber) {
-        let path = self.directory.join(number.to_string());
+        let path = self.path(number);
         let shared = self.shared.clone();
         self.start(id, async move {
             let mut options = OpenOptions::new();
             options.write(true).create_new(true).mode(FILE_MODE);
-            let result = options.open(&path).await.map(|file| {
-                // opened where it stands: the name is in the kernel's cache, nothing waits for a disk
-                let direct = direct::open(&path).map(|file| Rc::new(File::from_std(file)));
-                shared.files.borrow_mut().insert(number, Open { file: Rc::new(file), direct });
-                0
-            });
-            outcome(result)
+            outcome(options.open(&path).await.map(|file| shared.opened(number, &path, file)))
         });
+    }
+
+    fn reuse(&self, id: OpId, retired: FileNumber, number: FileNumber) {
+        let (from, path) = (self.directory.join(retired.retired_name()), self.path(number));
+        let shared = self.shared.clone();
+        self.start(id, async move {
+            let result = async {
+                tokio_uring::fs::rename(&from, &path).await?;
+                OpenOptions::new().write(true).open(&path).await
+            };
+            outcome(result.await.map(|file| shared.opened(number, &path, file)))
+        });
+    }
+
+    fn path(&self, number: FileNumber) -> PathBuf {
+        self.directory.join(number.to_string())
     }
 
     fn write(&self, id: OpId, number: FileNumber, offset: u64, from: usize, block: Block) {
@@ -150,9 +168,14 @@ impl Disk for UringDisk {
             }
             DiskOp::Close { file } => self.close(id, file),
             DiskOp::Remove { file } => {
-                let path = self.directory.join(file.to_string());
+                let path = self.path(file);
                 self.start(id, async move { outcome(tokio_uring::fs::remove_file(path).await.map(|()| 0)) });
             }
+            DiskOp::Retire { file } => {
+                let (path, retired) = (self.path(file), self.directory.join(file.retired_name()));
+                self.start(id, async move { outcome(tokio_uring::fs::rename(path, retired).await.map(|()| 0)) });
+            }
+            DiskOp::Reuse { retired, file } => self.reuse(id, retired, file),
         }
     }
 

@@ -106,6 +106,35 @@ fn writes_are_read_back_and_files_come_and_go() {
     });
 }
 
+#[test]
+fn a_retired_file_is_no_segment_and_is_used_again_with_its_bytes() {
+    on_both(async |rig, directory| {
+        let (next, third) = (FileNumber(8), FileNumber(9));
+        rig.run(DiskOp::Create { file: FILE }).await.expect("created");
+        let old = DiskOp::Write { file: FILE, offset: 0, from: 0, block: block(&[1; 8192]) };
+        rig.run(old).await.expect("written");
+        rig.run(DiskOp::Close { file: FILE }).await.expect("closed");
+        assert_eq!(rig.run(DiskOp::Retire { file: FILE }).await, Ok(0));
+        let mut storage = DirectoryStorage::new(directory);
+        assert!(storage.list().expect("listed").is_empty());
+
+        assert_eq!(rig.run(DiskOp::Reuse { retired: FILE, file: next }).await, Ok(0));
+        let new = DiskOp::Write { file: next, offset: 0, from: 0, block: block(&[2; 4096]) };
+        rig.run(new).await.expect("written");
+        assert_eq!(rig.run(DiskOp::Sync { file: next }).await, Ok(0));
+        assert_eq!(storage.list().expect("listed"), [next]);
+        let bytes = std::fs::read(directory.join(next.to_string())).expect("read");
+        assert_eq!(bytes, [[2; 4096], [1; 4096]].concat());
+
+        assert!(rig.run(DiskOp::Reuse { retired: FILE, file: third }).await.is_err(), "it is in use");
+        assert!(rig.run(DiskOp::Retire { file: third }).await.is_err(), "it is not there");
+        rig.run(DiskOp::Close { file: next }).await.expect("closed");
+        rig.run(DiskOp::Retire { file: next }).await.expect("retired");
+        storage.remove_retired().expect("removed");
+        assert_eq!(std::fs::read_dir(directory).expect("listed").count(), 0);
+    });
+}
+
 /// F4: small writes through the page cache, large ones past it, in one file and in any order.
 #[test]
 fn writes_past_the_page_cache_and_through_it_make_one_file() {

@@ -114,6 +114,8 @@ impl Worker {
             DiskOp::SyncDirectory => (done(self.directory_file.sync_all()), None),
             DiskOp::Close { file } => (self.files.remove(&file).map(|_| 0).ok_or_else(|| not_open(file)), None),
             DiskOp::Remove { file } => (done(std::fs::remove_file(self.path(file))), None),
+            DiskOp::Retire { file } => (done(std::fs::rename(self.path(file), self.retired_path(file))), None),
+            DiskOp::Reuse { retired, file } => (self.reuse(retired, file), None),
         };
         Completion { id, result, block }
     }
@@ -126,8 +128,21 @@ impl Worker {
         Ok(0)
     }
 
+    fn reuse(&mut self, retired: FileNumber, number: FileNumber) -> Result<usize, DiskError> {
+        let path = self.path(number);
+        let renamed = std::fs::rename(self.retired_path(retired), &path);
+        let opened = renamed.and_then(|()| OpenOptions::new().write(true).open(&path));
+        let file = opened.map_err(|error| DiskError::from_io(&error))?;
+        self.files.insert(number, Open { file, direct: direct::open(&path) });
+        Ok(0)
+    }
+
     fn path(&self, number: FileNumber) -> PathBuf {
         self.directory.join(number.to_string())
+    }
+
+    fn retired_path(&self, number: FileNumber) -> PathBuf {
+        self.directory.join(number.retired_name())
     }
 }
 
