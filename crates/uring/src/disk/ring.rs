@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
     fs,
-    future::Future,
+    future::{Future, poll_fn},
     io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -80,10 +80,16 @@ impl UringDisk {
             Poll::Pending => {
                 hand_over();
                 let shared = self.shared.clone();
-                tokio::task::spawn_local(async move {
-                    let outcome = operation.await;
-                    shared.complete(id, outcome);
+                let mut submitted = false;
+                let rest = poll_fn(move |context| {
+                    let polled = operation.as_mut().poll(context);
+                    // What is not done after its first call submitted a second one.
+                    if polled.is_pending() && std::mem::replace(&mut submitted, true) {
+                        hand_over();
+                    }
+                    polled
                 });
+                tokio::task::spawn_local(async move { shared.complete(id, rest.await) });
             }
         }
     }

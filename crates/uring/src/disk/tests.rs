@@ -217,7 +217,10 @@ fn operations_complete_while_the_runtime_never_parks() {
                 tokio::task::yield_now().await;
             }
         });
-        rig.run(DiskOp::Create { file: FILE }).await.expect("created");
+        rig.run(DiskOp::Create { file: FileNumber(1) }).await.expect("created");
+        rig.run(DiskOp::Retire { file: FileNumber(1) }).await.expect("retired");
+        // two calls of the kernel, one after the other
+        rig.run(DiskOp::Reuse { retired: FileNumber(1), file: FILE }).await.expect("used again");
         for n in 0..100_u64 {
             let write = DiskOp::Write { file: FILE, offset: n * 64, from: 0, block: block(&[1; 64]) };
             assert_eq!(rig.run(write).await, Ok(64));
