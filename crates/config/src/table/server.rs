@@ -47,7 +47,7 @@ static LOG: Section = Section {
         Key::new(
             "keep_bytes",
             Kind::Size { min: 16 * MIB, max: 1024 * TIB },
-            "Size of the whole log at which its oldest closed segments go; at least two segments.",
+            "Size of the whole log at which its oldest closed segments go; at least two segments. Up to two files more wait to be used again by the next segments.",
         )
         .text("20GiB"),
     ],
@@ -63,7 +63,7 @@ static JOURNAL: Section = Section {
         Key::new(
             "keep_bytes",
             Kind::Size { min: 2 * MIB, max: 1024 * TIB },
-            "Size of the whole journal at which its oldest closed segments go; at least two segments.",
+            "Size of the whole journal at which its oldest closed segments go; at least two segments. Up to two files more wait to be used again by the next segments.",
         )
         .text("4GiB"),
         Key::new(
