@@ -16,6 +16,7 @@ pub mod directory;
 mod encode;
 pub mod gaps;
 mod intake;
+mod pages;
 mod pass;
 pub mod query;
 pub mod rollup;

@@ -24,6 +24,6 @@ mod meter;
 mod publish;
 
 pub use inbox::{Inbox, InboxSender, inbox};
-pub use latest::{Latest, LatestReader, LatestWriter, latest_table};
+pub use latest::{Latest, LatestReader, LatestWriter, Stamp, latest_table};
 pub use meter::{Counter, Flag, Gauge};
 pub use publish::publish_u16;
