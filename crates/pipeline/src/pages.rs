@@ -18,11 +18,6 @@ impl<T, const PAGE: usize> Default for Pages<T, PAGE> {
 }
 
 impl<T, const PAGE: usize> Pages<T, PAGE> {
-    /// Items that it has.
-    pub(crate) const fn len(&self) -> usize {
-        self.len
-    }
-
     /// Has at least so many items from now on.
     pub(crate) fn grow(&mut self, len: usize, with: impl Fn() -> T) {
         while self.pages.len() * PAGE < len {

@@ -6,10 +6,11 @@
 
 use crate::deadband::Deadband;
 use crate::dedupe::ProducerTable;
-use crate::definitions::{Definitions, TagInfo};
+use crate::definitions::Definitions;
 use crate::gaps::ShownGaps;
 use crate::rollup::stretch::Point;
 use crate::rollup::{RollupSpec, Rollups};
+use crate::tags::TagInfo;
 use crate::timeline::{Timeline, sample_time};
 use crate::watch::{Watch, Watched};
 use frame::{ArchivedTagRecord, Frame, SamplesView, ScanView, View};
@@ -23,6 +24,17 @@ use std::collections::HashMap;
 struct TagState {
     kind: ValueKind,
     source: SourceId,
+}
+
+/// Bytes of memory that the tags of a shard take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TagBytes {
+    /// Names, kinds, units, ranges, owners and deadbands, and the index by name.
+    pub definitions: usize,
+    /// Latest values.
+    pub latest: usize,
+    /// Windows, one-second and named.
+    pub rollups: usize,
 }
 
 /// What is counted for a source.
@@ -86,8 +98,10 @@ impl State {
     pub fn configure_rollups(&mut self, specs: Vec<RollupSpec>) {
         self.rollups.configure(specs);
         let since = self.timeline.newest();
-        for tag in self.definitions.tags().iter().filter(|tag| tag.id.0 != u32::MAX) {
-            self.rollups.named.declare(tag.id.0, tag.path.as_str(), since);
+        for id in 0..self.definitions.tags().len() as u32 {
+            if let Some(tag) = self.definitions.tag(TagId(id)).filter(|tag| !tag.path.is_empty()) {
+                self.rollups.named.declare(id, tag.path, since);
+            }
         }
     }
 
@@ -131,6 +145,18 @@ impl State {
     /// A reading of this tag came and was within its deadband.
     pub fn seen(&self, tag: TagId, at: TimestampNs) {
         self.latest.touch(tag.0, at.0);
+    }
+
+    /// Bytes of memory that tags take: definitions, latest values, and windows. Walks all tags.
+    #[must_use]
+    pub fn tag_bytes(&self) -> TagBytes {
+        TagBytes {
+            definitions: self.definitions.tags().bytes()
+                + self.tags.bytes()
+                + self.deadbands.capacity() * size_of::<(TagId, Deadband)>(),
+            latest: self.latest.bytes(),
+            rollups: self.rollups.bytes() + self.rollups.named.bytes(),
+        }
     }
 
     /// The kind of a tag, if it is known.
@@ -230,9 +256,9 @@ impl State {
         }
         let (low, high) = (tag.range[0].to_native(), tag.range[1].to_native());
         let range = (!low.is_nan() && !high.is_nan()).then_some([low, high]);
-        let unit = tag.unit.as_str().to_owned();
-        self.rollups.named.declare(id.0, path.as_str(), None);
-        self.definitions.put_tag(TagInfo { id, source, kind, path, unit, range });
+        let (path, unit) = (path.as_str(), tag.unit.as_str());
+        self.rollups.named.declare(id.0, path, None);
+        self.definitions.put_tag(&TagInfo { id, source, kind, path, unit, range });
         self.note_tag(id, kind, source);
     }
 

@@ -181,6 +181,17 @@ impl Named {
         }
     }
 
+    /// Bytes of memory that these windows take. Walks all rings.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let ring = |ring: &Ring| size_of::<Ring>() + ring.windows.capacity() * size_of::<NamedWindow>();
+        let book = |book: &Book| {
+            let open = book.ring_of.capacity() * size_of::<u32>() + book.open.capacity() * size_of::<NamedWindow>();
+            open + book.rings.iter().map(ring).sum::<usize>()
+        };
+        self.known.capacity() + self.has_any.capacity() + self.books.iter().map(book).sum::<usize>()
+    }
+
     /// Samples that came later than their rollup waits for; counted once for each rollup. They are
     /// in the log.
     #[must_use]

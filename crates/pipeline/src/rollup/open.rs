@@ -28,7 +28,7 @@ impl Tally {
     /// No window is open.
     const NONE: Tally = Tally { start: TimestampNs(i64::MIN), count: 0, last_time: TimestampNs(i64::MIN) };
 
-    const fn new(start: TimestampNs) -> Tally {
+    pub(super) const fn new(start: TimestampNs) -> Tally {
         Tally { start, ..Tally::NONE }
     }
 }
@@ -43,7 +43,7 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    const EMPTY: Numbers = Numbers { min: f64::INFINITY, max: f64::NEG_INFINITY, sum: 0.0, last: f64::NAN };
+    pub(super) const EMPTY: Numbers = Numbers { min: f64::INFINITY, max: f64::NEG_INFINITY, sum: 0.0, last: f64::NAN };
 
     /// As [`Window::add`].
     #[inline]
