@@ -151,6 +151,10 @@ impl SiteBackend {
             frames_per_second,
             bytes_per_second,
             samples_total: view.totals.samples.get(),
+            tag_bytes: {
+                let pipeline::TagBytes { definitions, latest, rollups } = view.tag_bytes();
+                http::TagBytes { definitions, latest, rollups }
+            },
             log: LogInfo {
                 health: log.word.into(),
                 reason: log.reason.clone(),

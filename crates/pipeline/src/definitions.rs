@@ -6,7 +6,7 @@
 use crate::directory::TagTable;
 use crate::tags::{TagBook, TagInfo};
 use frame::{Builder, EncodeError, SourceRecord, Sources, TagRecord, Tags, TextRecord, Texts};
-use model::{ProducerId, Refused, Sequence, SourceId, TagDeclaration, TagId, TagPath, TextId, ValueKind, limits};
+use model::{ProducerId, Refused, Sequence, SourceId, TagDeclaration, TagId, TagPath, TextId, limits};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -260,6 +260,7 @@ fn record(tag: &TagInfo<'_>) -> TagRecord {
 mod tests {
     use super::*;
     use frame::View;
+    use model::ValueKind;
     use std::collections::HashSet;
 
     pub(crate) fn tag(path: &str, kind: ValueKind) -> TagDeclaration {

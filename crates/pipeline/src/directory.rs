@@ -4,6 +4,7 @@
 //! pointer, the tags' in chunks of which only those are new that changed, at most once a duty cycle and only when they changed; values are seqlock cells; totals
 //! are single-writer counters.
 
+use crate::state::TagBytes;
 pub use crate::tags::TagTable;
 use arc_swap::ArcSwap;
 use model::{ShardId, SourceState, TimestampNs};
@@ -78,6 +79,7 @@ pub struct ShardView {
     texts: ArcSwap<Vec<Arc<str>>>,
     sources: ArcSwap<Vec<SourceStatus>>,
     log: ArcSwap<LogStatus>,
+    tag_bytes: ArcSwap<TagBytes>,
     feeds: ArcSwap<BTreeMap<&'static str, u64>>,
 }
 
@@ -94,6 +96,7 @@ impl ShardView {
             texts: ArcSwap::default(),
             sources: ArcSwap::default(),
             log: ArcSwap::default(),
+            tag_bytes: ArcSwap::default(),
             feeds: ArcSwap::default(),
         }
     }
@@ -122,10 +125,20 @@ impl ShardView {
         self.log.load_full()
     }
 
+    /// Memory that its tags take.
+    #[must_use]
+    pub fn tag_bytes(&self) -> TagBytes {
+        **self.tag_bytes.load()
+    }
+
     /// Counters of the shard's native connections, by name.
     #[must_use]
     pub fn feeds(&self) -> Arc<BTreeMap<&'static str, u64>> {
         self.feeds.load_full()
+    }
+
+    pub(crate) fn publish_tag_bytes(&self, bytes: TagBytes) {
+        self.tag_bytes.store(Arc::new(bytes));
     }
 
     pub(crate) fn publish_feeds(&self, feeds: BTreeMap<&'static str, u64>) {

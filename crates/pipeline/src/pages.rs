@@ -54,11 +54,6 @@ impl<T, const PAGE: usize> Pages<T, PAGE> {
     pub(crate) fn bytes(&self) -> usize {
         self.pages.len() * PAGE * size_of::<T>() + self.pages.capacity() * size_of::<Box<[T]>>()
     }
-
-    /// Every item.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.pages.iter().flat_map(|page| page.iter()).take(self.len)
-    }
 }
 
 #[cfg(test)]
@@ -74,6 +69,5 @@ mod tests {
         assert_eq!(found, [2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(pages.pieces(4..4).expect("within").count(), 0);
         assert!(pages.pieces(9..11).is_none() && pages.get(10).is_none());
-        assert_eq!(pages.iter().count(), 10);
     }
 }

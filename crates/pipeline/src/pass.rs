@@ -512,6 +512,7 @@ impl Pass {
     pub fn publish(&self, feeds: &BTreeMap<&'static str, u64>) {
         self.view.publish_sources(self.book.snapshot(|id| (self.state.last_data(id), self.state.source_samples(id))));
         self.view.publish_feeds(feeds.clone());
+        self.view.publish_tag_bytes(self.state.tag_bytes());
         let (word, reason) = match self.log.health() {
             Health::Good => ("healthy", String::new()),
             Health::Full { since } => {

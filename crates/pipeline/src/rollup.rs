@@ -113,6 +113,8 @@ pub struct Rollups {
     open: Open,
     /// By block of tags, as the open ones; pages of 4096 tags.
     past: Pages<Past, 256>,
+    /// Bytes that the past ones hold beside themselves.
+    past_bytes: isize,
     /// The windows of the rollups that have a name.
     pub named: Named,
 }
@@ -141,13 +143,13 @@ impl Rollups {
         let keep = self.keep();
         let mut at = 0;
         while at < count {
-            let Rollups { open, past, .. } = self;
+            let Rollups { open, past, past_bytes, .. } = self;
             let close = |block: usize, closed: Closed<'_>| {
                 let Some(past) = past.get_mut(block) else { return };
-                match closed {
+                *past_bytes += match closed {
                     Closed::Lane(lane, window) => past.push(lane, window, keep),
                     Closed::Block(tally, numbers) => past.push_row(tally, numbers, keep),
-                }
+                };
             };
             at += open.add_blocks(first + at, count - at, (start, time), |i| value(at + i), close);
             // a part of a block, or one whose tags do not agree
@@ -171,18 +173,17 @@ impl Rollups {
 
     #[inline]
     fn add_one(&mut self, tag: usize, start: TimestampNs, time: TimestampNs, value: f64) {
-        match self.open.add(tag, start, time, value) {
-            Added::Here | Added::Opened(None) => {}
-            Added::Opened(Some(before)) => {
-                let keep = self.keep();
-                self.past.get_mut(tag / LANES).into_iter().for_each(|past| past.push(tag % LANES, before, keep));
-            }
-            Added::Older => {
-                let keep = self.keep();
-                let past = self.past.get_mut(tag / LANES).into_iter();
-                past.for_each(|past| past.add(tag % LANES, start, time, value, keep));
-            }
+        let added = self.open.add(tag, start, time, value);
+        if matches!(added, Added::Here | Added::Opened(None)) {
+            return;
         }
+        let (keep, lane) = (self.keep(), tag % LANES);
+        let Some(past) = self.past.get_mut(tag / LANES) else { return };
+        self.past_bytes += match added {
+            Added::Opened(Some(before)) => past.push(lane, before, keep),
+            Added::Older => past.add(lane, start, time, value, keep),
+            Added::Here | Added::Opened(None) => 0,
+        };
     }
 
     /// From when on the windows of a tag in memory are all there are. `None`: from the beginning.
@@ -195,10 +196,10 @@ impl Rollups {
         self.past.get(tag as usize / LANES)
     }
 
-    /// Bytes of memory that the one-second windows take. Walks all blocks.
+    /// Bytes of memory that the one-second windows take.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.open.bytes() + self.past.bytes() + self.past.iter().map(Past::heap_bytes).sum::<usize>()
+        self.open.bytes() + self.past.bytes() + usize::try_from(self.past_bytes).unwrap_or(0)
     }
 
     /// What the one-second windows know of the newest number before a time, itself not one of them.

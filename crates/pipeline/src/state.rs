@@ -147,7 +147,7 @@ impl State {
         self.latest.touch(tag.0, at.0);
     }
 
-    /// Bytes of memory that tags take: definitions, latest values, and windows. Walks all tags.
+    /// Bytes of memory that tags take: definitions, latest values, and windows.
     #[must_use]
     pub fn tag_bytes(&self) -> TagBytes {
         TagBytes {

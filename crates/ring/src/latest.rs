@@ -13,7 +13,6 @@ mod block;
 use std::{
     cell::Cell as ThreadCell,
     fmt,
-    marker::PhantomData,
     sync::{Arc, OnceLock},
 };
 
@@ -94,8 +93,8 @@ impl LatestTable {
 /// The writing end of a table; owned by one thread (L1).
 pub struct LatestWriter {
     table: Arc<LatestTable>,
-    /// Not `Sync`: two threads may not write at once.
-    one_thread: PhantomData<ThreadCell<()>>,
+    /// Bytes of memory that the table takes. Not `Sync`: two threads may not write at once.
+    bytes: ThreadCell<usize>,
 }
 
 /// A reading end of a table; as many as wanted, on any thread.
@@ -110,7 +109,8 @@ pub struct LatestReader {
 pub fn latest_table() -> (LatestWriter, LatestReader) {
     let chunks = std::iter::repeat_with(Chunk::new).take(CHUNKS_MAX).collect();
     let table = Arc::new(LatestTable { chunks });
-    (LatestWriter { table: table.clone(), one_thread: PhantomData }, LatestReader { table })
+    let bytes = ThreadCell::new(CHUNKS_MAX * size_of::<Chunk>());
+    (LatestWriter { table: table.clone(), bytes }, LatestReader { table })
 }
 
 impl LatestWriter {
@@ -120,7 +120,7 @@ impl LatestWriter {
     /// `index` is not below `TAGS_MAX`: the log that gives tags their numbers has broken its limit.
     #[inline]
     pub fn write(&self, index: u32, latest: Latest) {
-        self.block(index as usize).write_one(index as usize % LANES, latest);
+        self.write_run(index, 1, latest.stamp(), |_| (latest.bits, latest.kind));
     }
 
     /// Sets the latest values of consecutive tags that have one stamp: `cell(i)` is the value and
@@ -137,10 +137,10 @@ impl LatestWriter {
             if here == LANES {
                 block.write_all(stamp, |i| cell(at + i));
             } else {
-                for i in at..at + here {
-                    let (bits, kind) = cell(i);
-                    block.write_one(lane + i - at, stamp.with(bits, kind));
+                if !block.is_apart() {
+                    self.bytes.set(self.bytes.get() + Block::APART_BYTES);
                 }
+                block.write_some(lane..lane + here, stamp, |i| cell(at + i));
             }
             at += here;
         }
@@ -149,15 +149,21 @@ impl LatestWriter {
     #[inline]
     fn block(&self, index: usize) -> &Block {
         assert!(index < TAGS_MAX as usize, "tag number {index} is not below the limit of {TAGS_MAX} tags");
-        let chunk = self.table.chunks[index / CHUNK_CELLS]
-            .get_or_init(|| std::iter::repeat_with(Block::new).take(CHUNK_CELLS / LANES).collect());
+        let chunk = self.table.chunks[index / CHUNK_CELLS].get_or_init(|| {
+            self.bytes.set(self.bytes.get() + CHUNK_CELLS / LANES * size_of::<Block>());
+            std::iter::repeat_with(Block::new).take(CHUNK_CELLS / LANES).collect()
+        });
         &chunk[index % CHUNK_CELLS / LANES]
     }
 
     /// Notes that the source spoke of the tag without a new value. Nothing where no value is yet.
     pub fn touch(&self, index: u32, seen_ns: i64) {
         if let Some(block) = self.table.block(index) {
+            let was_apart = block.is_apart();
             block.touch(index as usize % LANES, seen_ns);
+            if !was_apart && block.is_apart() {
+                self.bytes.set(self.bytes.get() + Block::APART_BYTES);
+            }
         }
     }
 
@@ -167,13 +173,10 @@ impl LatestWriter {
         self.table.read(index)
     }
 
-    /// Bytes of memory that the table takes. Walks all blocks.
+    /// Bytes of memory that the table takes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let chunks = self.table.chunks.iter().filter_map(OnceLock::get);
-        let blocks = chunks.flat_map(|chunk| chunk.iter());
-        let of_blocks: usize = blocks.map(|block| size_of::<Block>() + block.heap_bytes()).sum();
-        CHUNKS_MAX * size_of::<Chunk>() + of_blocks
+        self.bytes.get()
     }
 
     /// A reading end.

@@ -87,14 +87,14 @@ impl Block {
         }
     }
 
-    /// A tally of each tag.
+    /// A tag's own tally and its numbers.
     #[inline]
-    fn part(&mut self) -> &mut [Tally; LANES] {
+    fn part(&mut self, lane: usize) -> (&mut Tally, &mut Numbers) {
         let own = self.own.get_or_insert_with(|| Box::new([Tally::NONE; LANES]));
         if let Some(agreed) = self.agreed.take() {
             **own = [agreed; LANES];
         }
-        own
+        (&mut own[lane], &mut self.numbers[lane])
     }
 
     /// The agreed tally, where a value of this time is the newest of every tag in this window.
@@ -127,6 +127,8 @@ pub(super) struct Open {
     /// Pages of 1024 tags.
     blocks: Pages<Block, 64>,
     tags: usize,
+    /// Blocks that have a tally of each tag.
+    apart: usize,
 }
 
 impl Open {
@@ -142,8 +144,7 @@ impl Open {
 
     /// Bytes of memory that these take.
     pub(super) fn bytes(&self) -> usize {
-        let apart = self.blocks.iter().filter(|block| block.own.is_some()).count();
-        self.blocks.bytes() + apart * size_of::<[Tally; LANES]>()
+        self.blocks.bytes() + self.apart * size_of::<[Tally; LANES]>()
     }
 
     /// The open window of a tag.
@@ -155,21 +156,21 @@ impl Open {
     #[inline]
     pub(super) fn add(&mut self, tag: usize, start: TimestampNs, time: TimestampNs, value: f64) -> Added {
         let (Some(block), lane) = (self.blocks.get_mut(tag / LANES), tag % LANES) else { return Added::Here };
-        let before = block.part()[lane].start;
+        self.apart += usize::from(block.own.is_none());
+        let (tally, numbers) = block.part(lane);
+        let before = tally.start;
         if start < before {
             return Added::Older;
         }
         let mut closed = None;
         if start > before {
-            closed = block.window(lane);
-            block.part()[lane] = Tally::new(start);
-            block.numbers[lane] = Numbers::EMPTY;
+            closed = (before != Tally::NONE.start).then(|| numbers.window(*tally));
+            (*tally, *numbers) = (Tally::new(start), Numbers::EMPTY);
         }
-        let tally = &mut block.part()[lane];
         let is_newest = time >= tally.last_time;
         tally.count += 1;
         tally.last_time = tally.last_time.max(time);
-        block.numbers[lane].add(value, is_newest);
+        numbers.add(value, is_newest);
         if start > before { Added::Opened(closed) } else { Added::Here }
     }
 

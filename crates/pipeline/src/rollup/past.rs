@@ -35,38 +35,43 @@ pub(super) struct Past {
 
 impl Past {
     /// Takes in the window that was open for all tags; so many are kept, the open one included.
-    pub(super) fn push_row(&mut self, tally: Tally, numbers: &[Numbers; LANES], keep: usize) {
+    /// Answers, as all that change this, by how many bytes it takes more memory now.
+    pub(super) fn push_row(&mut self, tally: Tally, numbers: &[Numbers; LANES], keep: usize) -> isize {
         if self.queues.is_some() {
-            for (lane, numbers) in numbers.iter().enumerate() {
-                self.push(lane, numbers.window(tally), keep);
-            }
-            return;
+            let lanes = numbers.iter().enumerate();
+            return lanes.map(|(lane, numbers)| self.push(lane, numbers.window(tally), keep)).sum();
         }
         while self.rows.len() + 1 >= keep {
-            let Some(gone) = self.rows.pop_front() else { return };
+            let Some(gone) = self.rows.pop_front() else { return 0 };
             self.complete_from = Some(gone.tally.start.plus_ns(WIDTH_NS));
         }
+        let before = bytes(&self.rows);
         make_room(&mut self.rows, keep);
         self.rows.push_back(Row { tally, numbers: *numbers });
+        bytes(&self.rows) - before
     }
 
     /// Takes in the window of one tag that was open.
-    pub(super) fn push(&mut self, lane: usize, window: Window, keep: usize) {
-        let queue = &mut self.queues()[lane];
+    pub(super) fn push(&mut self, lane: usize, window: Window, keep: usize) -> isize {
+        let (queue, parted) = self.queue(lane);
+        let before = bytes(&queue.windows);
         queue.forget(keep.saturating_sub(1));
         make_room(&mut queue.windows, keep);
         queue.windows.push_back(window);
+        bytes(&queue.windows) - before + parted
     }
 
     /// Takes in a value that is older than its tag's open window.
     #[cold]
-    pub(super) fn add(&mut self, lane: usize, start: TimestampNs, time: TimestampNs, value: f64, keep: usize) {
-        let queue = &mut self.queues()[lane];
+    pub(super) fn add(&mut self, lane: usize, start: TimestampNs, time: TimestampNs, value: f64, keep: usize) -> isize {
+        let (queue, parted) = self.queue(lane);
+        let before = bytes(&queue.windows);
         // what lies beyond memory is in the log, and queries of that time read the log (R2)
         if queue.complete_from.is_none_or(|from| start >= from) {
             queue.window(start).add(time, value);
             queue.forget(keep);
         }
+        bytes(&queue.windows) - before + parted
     }
 
     /// From when on a tag's windows are all there are. `None`: from the beginning.
@@ -97,25 +102,29 @@ impl Past {
         queue.into_iter().flat_map(move |windows| windows.range(at..).copied()).chain(rows)
     }
 
-    /// Bytes of memory that it holds beside itself.
-    pub(super) fn heap_bytes(&self) -> usize {
-        let queue = |queue: &Queue| size_of::<Queue>() + queue.windows.capacity() * size_of::<Window>();
-        let queues: usize = self.queues.iter().flat_map(|queues| queues.iter()).map(queue).sum();
-        self.rows.capacity() * size_of::<Row>() + queues
-    }
-
-    /// A queue for each tag, made of the rows where there is none.
-    fn queues(&mut self) -> &mut [Queue; LANES] {
+    /// A tag's queue, and by how many bytes it takes more memory that each tag has one now.
+    fn queue(&mut self, lane: usize) -> (&mut Queue, isize) {
         let Past { rows, queues, complete_from } = self;
-        queues.get_or_insert_with(|| {
+        let mut parted = 0;
+        let queues = queues.get_or_insert_with(|| {
+            parted -= bytes(rows);
             let rows = std::mem::take(rows);
             let queue = |lane: usize| Queue {
                 windows: rows.iter().map(|row| row.window(lane)).collect(),
                 complete_from: *complete_from,
             };
-            Box::new(std::array::from_fn(queue))
-        })
+            let queues: Box<[Queue; LANES]> = Box::new(std::array::from_fn(queue));
+            let windows: isize = queues.iter().map(|queue| bytes(&queue.windows)).sum();
+            parted += windows + size_of::<[Queue; LANES]>() as isize;
+            queues
+        });
+        (&mut queues[lane], parted)
     }
+}
+
+/// Bytes of memory that a list takes.
+fn bytes<T>(list: &VecDeque<T>) -> isize {
+    (list.capacity() * size_of::<T>()) as isize
 }
 
 /// Room for one more, never for more than `keep` - 1.

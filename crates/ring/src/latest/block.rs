@@ -14,6 +14,7 @@
 use super::{Latest, Stamp};
 use crate::atomic::{AtomicI64, AtomicU64, Ordering, fence, spin_loop, yield_now};
 use model::ValueKind;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 /// Cells of a block; two show loom all that sixteen can do.
@@ -102,9 +103,12 @@ impl Block {
         }
     }
 
-    /// Bytes that it holds beside itself.
-    pub(super) fn heap_bytes(&self) -> usize {
-        self.apart.get().map_or(0, |_| size_of::<[StampCell; LANES]>())
+    /// Bytes that a block holds beside itself once its cells have stamps of their own.
+    pub(super) const APART_BYTES: usize = size_of::<[StampCell; LANES]>();
+
+    /// Whether it holds them.
+    pub(super) fn is_apart(&self) -> bool {
+        self.apart.get().is_some()
     }
 
     /// Runs with an odd version.
@@ -139,19 +143,28 @@ impl Block {
         });
     }
 
-    /// Sets one cell.
+    /// Sets some cells: `cell(i)` is the value and kind of the i-th of these.
     #[inline]
-    pub(super) fn write_one(&self, lane: usize, latest: Latest) {
+    pub(super) fn write_some(&self, lanes: Range<usize>, stamp: Stamp, cell: impl Fn(usize) -> (u64, ValueKind)) {
         let apart = self.apart.get_or_init(|| Box::new(std::array::from_fn(|_| StampCell::new())));
         self.writing(|| {
             self.part(apart);
-            // Relaxed: ordered by the version (B1).
-            let (kinds, shift) = (&self.kinds[lane / KINDS], 8 * (lane % KINDS));
-            let others = kinds.load(Ordering::Relaxed) & !(0xFF << shift);
-            kinds.store(others | (latest.kind as u64) << shift, Ordering::Relaxed);
-            self.bits[lane].store(latest.bits, Ordering::Relaxed);
-            apart[lane].store(APART, latest.stamp());
+            for lane in lanes.clone() {
+                let (bits, kind) = cell(lane - lanes.start);
+                // Relaxed: ordered by the version (B1).
+                let (kinds, shift) = (&self.kinds[lane / KINDS], 8 * (lane % KINDS));
+                let others = kinds.load(Ordering::Relaxed) & !(0xFF << shift);
+                kinds.store(others | (kind as u64) << shift, Ordering::Relaxed);
+                self.bits[lane].store(bits, Ordering::Relaxed);
+                apart[lane].store(APART, stamp);
+            }
         });
+    }
+
+    /// Sets one cell.
+    #[cfg(all(test, loom))]
+    fn write_one(&self, lane: usize, latest: Latest) {
+        self.write_some(lane..lane + 1, latest.stamp(), |_| (latest.bits, latest.kind));
     }
 
     /// Gives each cell a stamp of its own, where they agree; called while writing.
