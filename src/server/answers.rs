@@ -145,8 +145,7 @@ fn source_name(site: &Site, holder: &Holder) -> String {
     let port = &site.shards()[holder.shard];
     let live = port.view.tags();
     let table = if holder.log == 0 { Some(&*live) } else { port.histories.get(holder.log - 1) };
-    let name =
-        table.and_then(|table| table.get(holder.tag).map(|tag| table.source_name(tag.source).to_owned()));
+    let name = table.and_then(|table| table.get(holder.tag).map(|tag| table.source_name(tag.source).to_owned()));
     name.unwrap_or_default()
 }
 

@@ -74,8 +74,7 @@ fn of_cores(out: &mut Text, cores: &[CoreInfo]) {
     out.family(TAGS, "gauge", "Memory that the tags of a shard take: definitions, latest values, windows of rollups.");
     for core in cores {
         let (shard, bytes) = (core.shard.to_string(), core.tag_bytes);
-        for (part, bytes) in
-            [("definitions", bytes.definitions), ("latest", bytes.latest), ("rollups", bytes.rollups)]
+        for (part, bytes) in [("definitions", bytes.definitions), ("latest", bytes.latest), ("rollups", bytes.rollups)]
         {
             out.sample(TAGS, &[("shard", &shard), ("part", part)], bytes as f64);
         }

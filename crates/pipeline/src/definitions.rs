@@ -79,8 +79,7 @@ impl Definitions {
     fn declare_one(&mut self, source: SourceId, tag: &TagDeclaration) -> TagId {
         let known = self.find(&tag.path).filter(|known| known.kind == tag.kind);
         let id = known.map_or(TagId(self.tags.len() as u32), |known| known.id);
-        let info =
-            TagInfo { id, source, kind: tag.kind, path: tag.path.as_str(), unit: &tag.unit, range: tag.range };
+        let info = TagInfo { id, source, kind: tag.kind, path: tag.path.as_str(), unit: &tag.unit, range: tag.range };
         if known.is_none_or(|known| known != info) {
             self.tags.put(&info);
             self.unsaved.tags.push(id);

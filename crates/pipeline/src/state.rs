@@ -8,6 +8,7 @@ use crate::deadband::Deadband;
 use crate::dedupe::ProducerTable;
 use crate::definitions::Definitions;
 use crate::gaps::ShownGaps;
+use crate::pages::Pages;
 use crate::rollup::stretch::Point;
 use crate::rollup::{RollupSpec, Rollups};
 use crate::tags::TagInfo;
@@ -15,7 +16,6 @@ use crate::timeline::{Timeline, sample_time};
 use crate::watch::{Watch, Watched};
 use frame::{ArchivedTagRecord, Frame, SamplesView, ScanView, View};
 use model::{ProducerId, Quality, Sequence, SourceId, TagDeclaration, TagId, TagPath, TextId, TimestampNs, ValueKind};
-use crate::pages::Pages;
 use ring::{Latest, LatestWriter, Stamp};
 use std::collections::HashMap;
 

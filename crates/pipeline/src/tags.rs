@@ -334,7 +334,10 @@ mod tests {
         let before = book.table(Vec::new());
         (0..).zip(&paths).for_each(|(id, path)| book.put(&tag(id, path, ValueKind::F64)));
         let after = book.table(Vec::new());
-        assert_eq!((before.len(), before.in_use().count(), after.in_use().count()), (2 * CHUNK + 5, 2 * CHUNK + 5, 3 * CHUNK));
+        assert_eq!(
+            (before.len(), before.in_use().count(), after.in_use().count()),
+            (2 * CHUNK + 5, 2 * CHUNK + 5, 3 * CHUNK)
+        );
         assert_eq!(before.find(&paths[2 * CHUNK + 5]), None, "the index has it, the table has not");
         let known = tag(7, &paths[7], ValueKind::F64);
         assert_eq!((before.find(&paths[7]), after.find(&paths[7])), (Some(known), Some(known)));
