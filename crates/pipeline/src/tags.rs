@@ -50,7 +50,7 @@ struct Row {
 /// Whether a number stands for a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
-    InUse,
+    Current,
     /// Its path has a later number: its kind changed.
     Replaced,
     /// The number was given and its definition is lost to rot.
@@ -83,7 +83,7 @@ impl TagChunk {
 
     /// The tags in use, by number.
     pub fn in_use(&self) -> impl Iterator<Item = TagInfo<'_>> {
-        let rows = self.rows.iter().enumerate().filter(|(_, row)| row.use_ == Use::InUse);
+        let rows = self.rows.iter().enumerate().filter(|(_, row)| row.use_ == Use::Current);
         rows.filter_map(|(at, _)| self.info(at))
     }
 
@@ -100,7 +100,7 @@ impl TagChunk {
         let unit = same(&mut self.units, |unit| **unit == *info.unit, || info.unit.into());
         let range = info.range.map_or(NONE, |range| same(&mut self.ranges, |known| *known == range, || range));
         let path_bytes = info.path.len() as u16;
-        Row { path_at, source: info.source, path_bytes, unit, range, kind: info.kind, use_: Use::InUse }
+        Row { path_at, source: info.source, path_bytes, unit, range, kind: info.kind, use_: Use::Current }
     }
 
     fn bytes(&self) -> usize {
@@ -229,14 +229,14 @@ impl TagBook {
         let at = info.id.0 as usize;
         let is_new = self.get(info.id).is_none_or(|known| known.path != info.path);
         let before = self.row(info.id);
-        if let Some(row) = before.filter(|row| row.use_ == Use::InUse) {
+        if let Some(row) = before.filter(|row| row.use_ == Use::Current) {
             self.count(row.source, -1);
         }
         let chunk = Arc::make_mut(&mut self.chunks[at / CHUNK]);
         let mut row = chunk.row(info, before);
-        row.use_ = if is_older { Use::Replaced } else { Use::InUse };
+        row.use_ = if is_older { Use::Replaced } else { Use::Current };
         chunk.rows[at % CHUNK] = row;
-        if row.use_ == Use::InUse {
+        if row.use_ == Use::Current {
             self.count(info.source, 1);
         }
         if is_new {
@@ -269,7 +269,7 @@ impl TagBook {
 
     fn set_use(&mut self, id: TagId, use_: Use) {
         let Some(row) = self.row(id).filter(|row| row.use_ != use_) else { return };
-        if row.use_ == Use::InUse {
+        if row.use_ == Use::Current {
             self.count(row.source, -1);
         }
         let at = id.0 as usize;
