@@ -285,7 +285,7 @@ mod tests {
                 writer.write(index, sample(n));
                 map.insert(index, sample(n));
                 let stamp = sample(n).stamp();
-                let cell = |i: u64| (n ^ i, if i % 3 == 0 { ValueKind::F64 } else { ValueKind::Bool });
+                let cell = |i: u64| (n ^ i, if i.is_multiple_of(3) { ValueKind::F64 } else { ValueKind::Bool });
                 writer.write_run(index, run as usize, stamp, |i| cell(i as u64));
                 map.extend((0..run).map(|i| {
                     let (bits, kind) = cell(u64::from(i));
