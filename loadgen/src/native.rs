@@ -10,8 +10,11 @@ use crate::receiver::Receiver;
 use crate::report::{median, percentiles_json, percentiles_text, time, whole};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
+use std::thread;
 use std::time::Duration;
 
+/// Connections that are opened at a time, where there are at least so many.
+const OPENING: usize = 64;
 /// How long the hiccup probe watches before and after a latency run.
 const PROBE: Duration = Duration::from_millis(500);
 
@@ -165,9 +168,7 @@ fn measure(
     label: &str,
     look: impl Fn() -> Threads,
 ) -> Result<Measured, Failure> {
-    let mut connections = (0..options.connections as usize)
-        .map(|i| Connection::open(shape, i, options.producer + i as u64))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut connections = open_all(options, shape)?;
     let busy = || options.server_core.and_then(machine::core_busy_ns);
     let (cpu_before, busy_before) = (look(), busy());
     let outcome = drive(&mut connections, rate, options.seconds, label, options.json)?;
@@ -182,6 +183,28 @@ fn measure(
         server_cpu: server_cpu.into_iter().map(|(name, ns)| (name, part(ns))).collect(),
         core_busy_ns: busy_before.zip(busy_after).map(|(before, after)| part(after.saturating_sub(before))),
     })
+}
+
+/// Opens every connection. Each waits for a sync of the server's, so with many of them so many open
+/// at a time; with few, one after the other, which gives each one's tags consecutive numbers.
+fn open_all(options: &Native, shape: &Shape) -> Result<Vec<Connection>, Failure> {
+    let open = |i: usize| Connection::open(shape, i, options.producer + i as u64);
+    let mut connections = Vec::with_capacity(options.connections as usize);
+    let numbers: Vec<usize> = (0..options.connections as usize).collect();
+    if numbers.len() < OPENING {
+        return numbers.into_iter().map(open).collect();
+    }
+    for part in numbers.chunks(OPENING) {
+        let opened: Vec<Result<Connection, Failure>> = thread::scope(|scope| {
+            let threads: Vec<_> = part.iter().map(|i| scope.spawn(move || open(*i))).collect();
+            let ended = |thread: thread::ScopedJoinHandle<'_, _>| thread.join().expect("opening does not panic");
+            threads.into_iter().map(ended).collect()
+        });
+        for connection in opened {
+            connections.push(connection?);
+        }
+    }
+    Ok(connections)
 }
 
 /// Median of the server's samples/s over that of the receiver's.

@@ -145,8 +145,7 @@ fn source_name(site: &Site, holder: &Holder) -> String {
     let port = &site.shards()[holder.shard];
     let live = port.view.tags();
     let table = if holder.log == 0 { Some(&*live) } else { port.histories.get(holder.log - 1) };
-    let name =
-        table.and_then(|table| table.tags.get(holder.tag.0 as usize).map(|tag| table.source_name(tag).to_owned()));
+    let name = table.and_then(|table| table.get(holder.tag).map(|tag| table.source_name(tag.source).to_owned()));
     name.unwrap_or_default()
 }
 
@@ -342,7 +341,7 @@ fn unknown(site: &Site, path: &str) -> QueryError {
     let mut nearest: Option<(usize, String)> = None;
     for port in site.shards() {
         for tag in port.view.tags().in_use() {
-            let shared = common_prefix(tag.path.as_str(), path);
+            let shared = common_prefix(tag.path, path);
             if nearest.as_ref().is_none_or(|(best, _)| shared > *best) {
                 nearest = Some((shared, tag.path.to_string()));
             }

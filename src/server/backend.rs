@@ -9,8 +9,8 @@ use http::{
     Backend, CoreInfo, IngestError, IngestSample, Latest, LogInfo, QueryError, RollupsAnswer, RollupsQuery,
     SamplesAnswer, SamplesQuery, SourceInfo, StageInfo, TagMeta,
 };
-use model::{Glob, Quality, TimestampNs, Value, ValueKind};
-use pipeline::definitions::TagInfo;
+use model::{Glob, Quality, TagId, TimestampNs, Value, ValueKind};
+use pipeline::tags::{TagChunk, TagInfo};
 use pipeline::{ShardView, TagTable};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,11 +31,31 @@ pub struct SiteBackend {
     rates: Vec<Mutex<Rates>>,
 }
 
-/// Metadata of a shard's tags, made once for each table that it publishes.
+/// Metadata of a shard's tags; only that of chunks that changed is made again.
 #[derive(Default)]
 struct Metas {
     of: Option<Arc<TagTable>>,
-    metas: Arc<HashMap<u32, Arc<TagMeta>>>,
+    metas: Arc<MetaTable>,
+}
+
+/// Metadata of the tags in use, by chunk and number.
+#[derive(Default)]
+struct MetaTable(Vec<MetaChunk>);
+
+struct MetaChunk {
+    of: Arc<TagChunk>,
+    metas: Arc<[(u32, Arc<TagMeta>)]>,
+}
+
+impl MetaTable {
+    fn get(&self, id: TagId) -> Option<&Arc<TagMeta>> {
+        let metas = &self.0.get(id.0 as usize / pipeline::tags::CHUNK)?.metas;
+        metas.binary_search_by_key(&id.0, |(number, _)| *number).ok().map(|at| &metas[at].1)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &(u32, Arc<TagMeta>)> {
+        self.0.iter().flat_map(|chunk| chunk.metas.iter())
+    }
 }
 
 struct Rates {
@@ -67,23 +87,29 @@ impl SiteBackend {
         }
     }
 
-    fn metas(&self, port: &ShardPort) -> (Arc<TagTable>, Arc<HashMap<u32, Arc<TagMeta>>>) {
+    fn metas(&self, port: &ShardPort) -> (Arc<TagTable>, Arc<MetaTable>) {
         let table = port.view.tags();
         let mut known = self.metas[port.view.shard.0 as usize].lock().unwrap_or_else(PoisonError::into_inner);
         if !known.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, &table)) {
-            let meta = |tag: &Arc<TagInfo>| (tag.id.0, Arc::new(self.meta(&table, tag, port.view.shard.0)));
-            known.metas = Arc::new(table.in_use().map(meta).collect());
+            let chunks = table.chunks().iter().enumerate().map(|(at, chunk)| {
+                let before = known.metas.0.get(at).filter(|before| Arc::ptr_eq(&before.of, chunk));
+                let meta = |tag: TagInfo<'_>| (tag.id.0, Arc::new(self.meta(&table, tag, port.view.shard.0)));
+                let metas = before.map_or_else(|| chunk.in_use().map(meta).collect(), |known| Arc::clone(&known.metas));
+                MetaChunk { of: Arc::clone(chunk), metas }
+            });
+            let metas = Arc::new(MetaTable(chunks.collect()));
+            known.metas = metas;
             known.of = Some(Arc::clone(&table));
         }
         (table, Arc::clone(&known.metas))
     }
 
-    fn meta(&self, table: &TagTable, tag: &TagInfo, shard: u16) -> TagMeta {
-        let source = table.source_name(tag).to_owned();
+    fn meta(&self, table: &TagTable, tag: TagInfo<'_>, shard: u16) -> TagMeta {
+        let source = table.source_name(tag.source).to_owned();
         TagMeta {
-            path: tag.path.to_string(),
+            path: tag.path.to_owned(),
             kind: tag.kind,
-            unit: tag.unit.clone(),
+            unit: tag.unit.to_owned(),
             range: tag.range,
             stale_after_ns: self.stale.get(&source).copied(),
             source,
@@ -125,6 +151,10 @@ impl SiteBackend {
             frames_per_second,
             bytes_per_second,
             samples_total: view.totals.samples.get(),
+            tag_bytes: {
+                let pipeline::TagBytes { definitions, latest, rollups } = view.tag_bytes();
+                http::TagBytes { definitions, latest, rollups }
+            },
             log: LogInfo {
                 health: log.word.into(),
                 reason: log.reason.clone(),
@@ -157,6 +187,12 @@ fn stage_info(lane: &'static str, name: &'static str, times: &shard::Distributio
     }
 }
 
+/// Tags of a source that are in use.
+fn tags_of(table: &TagTable, source: &str) -> usize {
+    let at = table.sources.iter().position(|name| **name == *source);
+    at.and_then(|at| table.counts.get(at)).map_or(0, |count| *count as usize)
+}
+
 /// What a tag is now, as HTTP shows it: a bad value is no value.
 fn latest_of(view: &ShardView, texts: &[Arc<str>], tag: Arc<TagMeta>, id: u32) -> Latest {
     let Some(cell) = view.latest.read(id) else {
@@ -181,7 +217,8 @@ fn latest_of(view: &ShardView, texts: &[Arc<str>], tag: Arc<TagMeta>, id: u32) -
 impl Backend for SiteBackend {
     fn tags(&self, glob: &Glob) -> Vec<Arc<TagMeta>> {
         let of = |port: &ShardPort| {
-            self.metas(port).1.values().filter(|tag| glob.matches(&tag.path)).cloned().collect::<Vec<_>>()
+            let metas = self.metas(port).1;
+            metas.iter().map(|(_, tag)| tag).filter(|tag| glob.matches(&tag.path)).cloned().collect::<Vec<_>>()
         };
         self.site.shards().iter().flat_map(of).collect()
     }
@@ -202,8 +239,8 @@ impl Backend for SiteBackend {
             self.site.shards().iter().map(|port| (port, self.metas(port), port.view.texts())).collect();
         let find = |path: &String| {
             tables.iter().find_map(|(port, (table, metas), texts)| {
-                let id = table.find(path)?.id.0;
-                Some(latest_of(&port.view, texts, Arc::clone(metas.get(&id)?), id))
+                let id = table.find(path)?.id;
+                Some(latest_of(&port.view, texts, Arc::clone(metas.get(id)?), id.0))
             })
         };
         paths.iter().map(find).collect()
@@ -248,10 +285,7 @@ impl Backend for SiteBackend {
                     add(&mut counters, port.view.feeds().iter().map(|(name, count)| (*name, *count)));
                 }
             }
-            let tags = shards
-                .iter()
-                .map(|port| self.metas(port).1.values().filter(|tag| tag.source == source.name).count())
-                .sum();
+            let tags = shards.iter().map(|port| tags_of(&port.view.tags(), &source.name)).sum();
             SourceInfo {
                 name: source.name.clone(),
                 kind: kind.into(),

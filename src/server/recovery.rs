@@ -29,7 +29,7 @@ pub struct OpenLog {
 impl OpenLog {
     /// Its tags.
     pub fn table(&self) -> TagTable {
-        TagTable::new(self.state.definitions.tags().to_vec(), self.state.definitions.sources().to_vec())
+        self.state.definitions.table()
     }
 }
 

@@ -149,10 +149,7 @@ impl FrameSink for PassSink {
         let texts = pass.texts(texts).map_err(|_| full("texts on this shard", model::limits::TEXTS_MAX))?;
         // a number may be told only when a crash can no longer give it to something else
         let position = pass.seal_definitions(self.now).map_err(Refusal::Later)?;
-        if pass.durable() < position {
-            return Err(Refusal::Later(Refused::Busy));
-        }
-        Ok(Registered { tags, texts })
+        Ok(Registered { tags, texts, position })
     }
 
     fn take(&mut self, frame: Frame<'_>, received: TimestampNs) -> Result<Taken, TakeError> {

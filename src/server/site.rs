@@ -10,6 +10,7 @@ use model::ShardId;
 use pipeline::{ShardView, TagTable};
 use shard::ShardSender;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -96,7 +97,7 @@ pub struct Site {
     config: Config,
     shards: Vec<ShardPort>,
     native: Vec<NativeSite>,
-    /// Tags of native sources that were registered since the start: path to shard and source.
+    /// Tags of native sources that were registered since the start: which shard has them.
     owners: Mutex<Owners>,
     stop: watch::Sender<bool>,
     flows: FlowHandle,
@@ -128,10 +129,56 @@ impl DemoSwitches {
     }
 }
 
-#[derive(Default)]
+/// Tags by the hashes of their paths: with a million of them, the odds that any two have one hash are
+/// one in forty million; the later would then count as registered already. They lie in parts that
+/// grow on their own, so that no registration waits for all to be moved.
 struct Owners {
-    tags: HashMap<String, ShardId>,
+    hashes: RandomState,
+    parts: Vec<HashMap<u64, ShardId, Hashed>>,
     counts: HashMap<String, u32>,
+}
+
+/// Parts of the owners.
+const OWNER_PARTS: usize = 256;
+
+impl Default for Owners {
+    fn default() -> Owners {
+        let parts = (0..OWNER_PARTS).map(|_| HashMap::default()).collect();
+        Owners { hashes: RandomState::new(), parts, counts: HashMap::new() }
+    }
+}
+
+impl Owners {
+    fn find(&self, tag: &str) -> Option<ShardId> {
+        let hash = self.hashes.hash_one(tag);
+        self.parts[hash as usize % OWNER_PARTS].get(&hash).copied()
+    }
+
+    fn insert(&mut self, tag: &str, shard: ShardId) {
+        let hash = self.hashes.hash_one(tag);
+        self.parts[hash as usize % OWNER_PARTS].insert(hash, shard);
+    }
+}
+
+/// Takes a number that is a hash for its hash.
+#[derive(Default)]
+struct HashedNumber(u64);
+
+type Hashed = BuildHasherDefault<HashedNumber>;
+
+impl Hasher for HashedNumber {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // the low bits chose the part, so all of a part's numbers have the same
+        self.0 = number.rotate_right(OWNER_PARTS.trailing_zeros());
+    }
 }
 
 /// Why a tag is not this shard's.
@@ -248,23 +295,23 @@ impl Site {
     /// Makes a tag of a native source this shard's, if it is no other's. A tag never lies on two.
     pub fn claim(&self, source: &NativeSite, tag: &str, shard: ShardId) -> Result<(), ClaimError> {
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        match owners.tags.get(tag) {
-            Some(owner) if *owner == shard => return Ok(()),
-            Some(owner) => return Err(ClaimError::Elsewhere(*owner)),
+        match owners.find(tag) {
+            Some(owner) if owner == shard => return Ok(()),
+            Some(owner) => return Err(ClaimError::Elsewhere(owner)),
             None => {}
         }
-        let count = owners.counts.entry(source.name.clone()).or_default();
-        if *count >= source.tags_max {
+        let count = owners.counts.get(&source.name).copied().unwrap_or(0);
+        if count >= source.tags_max {
             return Err(ClaimError::Limit);
         }
-        *count += 1;
-        owners.tags.insert(tag.to_owned(), shard);
+        owners.counts.insert(source.name.clone(), count + 1);
+        owners.insert(tag, shard);
         Ok(())
     }
 
     /// The shard that a tag of a native source was registered on since the start.
     pub fn owner(&self, tag: &str) -> Option<ShardId> {
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner).tags.get(tag).copied()
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner).find(tag)
     }
 
     /// Sources and HTTP are to stop.

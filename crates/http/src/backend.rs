@@ -350,6 +350,17 @@ impl StageInfo {
     }
 }
 
+/// Bytes of memory that the tags of a shard take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct TagBytes {
+    /// Names, kinds, units, ranges, owners, and the index by name.
+    pub definitions: usize,
+    /// Latest values.
+    pub latest: usize,
+    /// Windows of rollups, open and past.
+    pub rollups: usize,
+}
+
 /// One shard and how it does.
 #[derive(Clone, Debug)]
 pub struct CoreInfo {
@@ -367,6 +378,8 @@ pub struct CoreInfo {
     pub bytes_per_second: f64,
     /// Samples taken since the start.
     pub samples_total: u64,
+    /// Memory that its tags take.
+    pub tag_bytes: TagBytes,
     /// Its log.
     pub log: LogInfo,
     /// Its stages.

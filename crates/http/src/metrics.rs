@@ -70,6 +70,15 @@ fn of_cores(out: &mut Text, cores: &[CoreInfo]) {
         }),
     ];
     by_shard(out, cores, &families);
+    const TAGS: &str = "millstream_tag_bytes";
+    out.family(TAGS, "gauge", "Memory that the tags of a shard take: definitions, latest values, windows of rollups.");
+    for core in cores {
+        let (shard, bytes) = (core.shard.to_string(), core.tag_bytes);
+        for (part, bytes) in [("definitions", bytes.definitions), ("latest", bytes.latest), ("rollups", bytes.rollups)]
+        {
+            out.sample(TAGS, &[("shard", &shard), ("part", part)], bytes as f64);
+        }
+    }
     out.family("millstream_shard_info", "gauge", "How a shard receives and where it is pinned, always 1.");
     for core in cores {
         let (shard, pinned) = (core.shard.to_string(), core.core.map_or("none".to_owned(), |core| core.to_string()));

@@ -115,6 +115,7 @@ fn core_json(core: &CoreInfo) -> Value {
         "frames_per_second": rate(core.frames_per_second),
         "bytes_per_second": rate(core.bytes_per_second),
         "samples_total": core.samples_total,
+        "tag_bytes": core.tag_bytes,
         "log": {
             "health": core.log.health,
             "reason": core.log.reason,

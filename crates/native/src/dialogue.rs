@@ -9,6 +9,7 @@ use crate::limits::Limits;
 use crate::sink::{FrameSink, Opened, Refusal, TagWanted, TakeError, Taken, clip};
 use frame::{Builder, Frame, FrameError, FrameKind, Refuse, View, Welcome};
 use model::{LogPosition, ProducerId, Refused, Sequence, ShardId, TimestampNs, ValueKind, limits};
+use std::collections::VecDeque;
 
 /// Why reading stops at a frame.
 #[derive(Debug)]
@@ -62,6 +63,8 @@ pub(crate) struct Dialogue {
     /// what it sends again after a reconnect is a duplicate and no mistake.
     last: Sequence,
     acks: AckQueue,
+    /// Answers to `Register`, each with the position that must be durable first.
+    registered: VecDeque<(LogPosition, frame::Registered)>,
     tags_asked: u64,
     texts_asked: u64,
     limits: Limits,
@@ -74,6 +77,7 @@ impl Dialogue {
             state: State::Fresh,
             last: Sequence(0),
             acks: AckQueue::new(limits.acks_waiting_max),
+            registered: VecDeque::new(),
             tags_asked: 0,
             texts_asked: 0,
             limits,
@@ -90,7 +94,7 @@ impl Dialogue {
 
     /// Whether something waits for the disk.
     pub(crate) fn is_waiting(&self) -> bool {
-        matches!(self.state, State::Opening(_)) || !self.acks.is_empty()
+        matches!(self.state, State::Opening(_)) || !self.registered.is_empty() || !self.acks.is_empty()
     }
 
     pub(crate) fn on_frame(
@@ -231,6 +235,9 @@ impl Dialogue {
             let refusal = Refusal::Limit { what: what.to_owned(), limit };
             return Err(refused(&refusal, Some(ProtocolError::Register)));
         }
+        if self.registered.len() >= self.limits.registers_waiting_max {
+            return Err(Stop::Hold);
+        }
         let mut tags = Vec::with_capacity(register.tags.len());
         for tag in register.tags.iter() {
             let kind = ValueKind::from_u8(tag.kind)
@@ -250,13 +257,22 @@ impl Dialogue {
             tags: registered.tags.iter().map(|tag| tag.0).collect(),
             texts: registered.texts.iter().map(|text| text.0).collect(),
         };
-        let sent = self.out.registered(link.producer, Sequence(0), &answer).is_ok();
-        debug_assert!(sent, "names_max numbers fit a frame");
+        self.registered.push_back((registered.position, answer));
         (self.tags_asked, self.texts_asked) = (tags_asked, texts_asked);
+        self.answer_registered(sink.durable());
         Ok(())
     }
 
-    /// Writes the `Welcome` or the `Ack` that the durable position allows (N1).
+    /// Writes the answers to `Register` that the durable position allows, in order.
+    fn answer_registered(&mut self, durable: LogPosition) {
+        let State::Open(link) = &self.state else { return };
+        while let Some((_, answer)) = self.registered.pop_front_if(|(position, _)| *position <= durable) {
+            let sent = self.out.registered(link.producer, Sequence(0), &answer).is_ok();
+            debug_assert!(sent, "names_max numbers fit a frame");
+        }
+    }
+
+    /// Writes the `Welcome`, the answers and the `Ack` that the durable position allows (N1).
     pub(crate) fn on_durable(&mut self, durable: LogPosition, counters: &mut Counters) {
         if let State::Opening(link) = &self.state
             && link.opened.position <= durable
@@ -264,6 +280,7 @@ impl Dialogue {
         {
             self.welcome(link);
         }
+        self.answer_registered(durable);
         if let Some(sequence) = self.acks.on_durable(durable)
             && let Some(producer) = self.link().map(|link| link.producer)
         {

@@ -14,6 +14,8 @@ pub struct Limits {
     pub register_names_max: usize,
     /// Texts that one connection may ask for in all. Tags are bounded by the source's own `tags_max`.
     pub register_texts_max: u32,
+    /// Answers to `Register` that may wait for the disk on one connection; the next one is held.
+    pub registers_waiting_max: usize,
     /// Acknowledgements that a connection keeps apart while they wait for the disk; beyond it
     /// neighbours merge, which delays some by a commit and loses none. At least 2.
     pub acks_waiting_max: usize,
@@ -33,6 +35,7 @@ impl Default for Limits {
             hello_ns_max: 10_000_000_000,
             register_names_max: 16_384,
             register_texts_max: 65_536,
+            registers_waiting_max: 64,
             acks_waiting_max: 1_024,
             held_bytes_max: 4 * FRAME_BYTES_MAX,
             datagram_producers_max: PRODUCERS_MAX,

@@ -15,7 +15,8 @@ pub trait FrameSink {
     fn open(&mut self, producer: ProducerId, source: &str) -> Result<Opened, Refusal>;
 
     /// Makes tags (names below the source's path) and texts known; the same name gives the same
-    /// number for ever, and tags that are all new get consecutive ones. Answers in order.
+    /// number for ever, and tags that are all new get consecutive ones. Answers in order, and the
+    /// position that must be durable before the producer may hear it.
     ///
     /// # Errors
     /// [`Refusal`]; then none of them was registered. With `Later` it is asked again.
@@ -87,6 +88,9 @@ pub struct Registered {
     pub tags: Vec<TagId>,
     /// One for each text.
     pub texts: Vec<TextId>,
+    /// What gives these numbers their meaning lies below this position of the log. Registrations of
+    /// many connections that wait for one sync share it.
+    pub position: LogPosition,
 }
 
 /// What became of a frame. Either way it may be acknowledged once `position` is durable.

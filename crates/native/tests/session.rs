@@ -69,6 +69,27 @@ fn acknowledges_only_after_durable_and_once_per_commit() {
     assert_eq!((talk.counters.frames, talk.counters.samples, talk.counters.acks), (3, 6, 1));
 }
 
+/// Numbers are told when they are durable, in order, and telemetry goes on meanwhile: a registration
+/// that waited for its sync once held up every connection of its shard.
+#[test]
+fn registrations_wait_for_the_disk_without_holding_anything_up() {
+    let mut talk = Talk::opened(true);
+    talk.sink.registers_at = 500;
+    assert_eq!(talk.say(&register(PRODUCER, &["a", "b"])), Verdict::Open);
+    talk.sink.registers_at = 600;
+    assert_eq!(talk.say(&register(PRODUCER, &["c"])), Verdict::Open);
+    assert_eq!(talk.say(&scan(PRODUCER, 1, 2)), Verdict::Open);
+    assert!(talk.heard().is_empty() && talk.session.is_waiting());
+    talk.session.on_durable(model::LogPosition(599), &mut talk.counters);
+    assert_eq!(talk.heard(), [Said::Registered(vec![0, 1]), Said::Ack(1)]);
+    talk.session.on_durable(model::LogPosition(600), &mut talk.counters);
+    assert_eq!(talk.heard(), [Said::Registered(vec![2])]);
+    let max = Limits::default().registers_waiting_max;
+    talk.sink.registers_at = 700;
+    (0..max).for_each(|_| assert_eq!(talk.say(&register(PRODUCER, &["c"])), Verdict::Open));
+    assert_eq!(talk.say(&register(PRODUCER, &["c"])), Verdict::Held, "what waits is bounded");
+}
+
 #[test]
 fn a_partial_commit_acknowledges_its_part() {
     let mut talk = Talk::opened(true);

@@ -3,8 +3,10 @@
 //! Numbers are given once and never again, also after a restart: the definitions stand in the log
 //! before the first frame that uses them, and at the head of every segment.
 
+use crate::directory::TagTable;
+use crate::tags::{TagBook, TagInfo};
 use frame::{Builder, EncodeError, SourceRecord, Sources, TagRecord, Tags, TextRecord, Texts};
-use model::{ProducerId, Refused, Sequence, SourceId, TagDeclaration, TagId, TagPath, TextId, ValueKind, limits};
+use model::{ProducerId, Refused, Sequence, SourceId, TagDeclaration, TagId, TagPath, TextId, limits};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -12,30 +14,12 @@ use std::sync::Arc;
 /// that a part of a segment's head takes: 128 tags cost about 10 µs.
 const PER_FRAME: usize = 128;
 
-/// One tag as readers see it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TagInfo {
-    /// Its number in this log.
-    pub id: TagId,
-    /// Its source's number in this log.
-    pub source: SourceId,
-    /// What its values are.
-    pub kind: ValueKind,
-    /// Its path.
-    pub path: TagPath,
-    /// Engineering unit; empty where there is none.
-    pub unit: String,
-    /// Normal range, low and high.
-    pub range: Option<[f64; 2]>,
-}
-
 /// Sources, tags and texts of one log.
 #[derive(Default)]
 pub struct Definitions {
     sources: Vec<Arc<str>>,
     source_ids: HashMap<Arc<str>, SourceId>,
-    tags: Vec<Arc<TagInfo>>,
-    tag_ids: HashMap<TagPath, TagId>,
+    tags: TagBook,
     texts: Vec<Arc<str>>,
     text_ids: HashMap<Arc<str>, TextId>,
     unsaved: Unsaved,
@@ -95,10 +79,9 @@ impl Definitions {
     fn declare_one(&mut self, source: SourceId, tag: &TagDeclaration) -> TagId {
         let known = self.find(&tag.path).filter(|known| known.kind == tag.kind);
         let id = known.map_or(TagId(self.tags.len() as u32), |known| known.id);
-        let info =
-            TagInfo { id, source, kind: tag.kind, path: tag.path.clone(), unit: tag.unit.clone(), range: tag.range };
-        if known.is_none_or(|known| **known != info) {
-            self.put_tag(info);
+        let info = TagInfo { id, source, kind: tag.kind, path: tag.path.as_str(), unit: &tag.unit, range: tag.range };
+        if known.is_none_or(|known| known != info) {
+            self.tags.put(&info);
             self.unsaved.tags.push(id);
         }
         id
@@ -106,27 +89,26 @@ impl Definitions {
 
     /// A tag by its path.
     #[must_use]
-    pub fn find(&self, path: &TagPath) -> Option<&Arc<TagInfo>> {
-        self.tag_ids.get(path).and_then(|id| self.tag(*id))
+    pub fn find(&self, path: &TagPath) -> Option<TagInfo<'_>> {
+        self.tags.find(path.as_str())
     }
 
     /// A tag by its number.
     #[must_use]
-    pub fn tag(&self, id: TagId) -> Option<&Arc<TagInfo>> {
-        self.tags.get(id.0 as usize)
+    pub fn tag(&self, id: TagId) -> Option<TagInfo<'_>> {
+        self.tags.get(id)
     }
 
-    /// All tags by number. A number that a path no longer uses (its kind changed) is still there.
+    /// Tags by number. A number that a path no longer uses (its kind changed) is still there.
     #[must_use]
-    pub fn tags(&self) -> &[Arc<TagInfo>] {
+    pub const fn tags(&self) -> &TagBook {
         &self.tags
     }
 
-    /// Whether every tag of a run belongs to the source.
+    /// The tags as readers may see them from now on.
     #[must_use]
-    pub fn owns_run(&self, source: SourceId, first: TagId, count: usize) -> bool {
-        let from = first.0 as usize;
-        self.tags.get(from..from + count).is_some_and(|run| run.iter().all(|tag| tag.source == source))
+    pub fn table(&self) -> TagTable {
+        self.tags.table(self.sources.clone())
     }
 
     /// The number of a text, given now if it is new.
@@ -163,7 +145,7 @@ impl Definitions {
     /// # Errors
     /// [`EncodeError`]: cannot happen within the limits; they stay unsaved.
     pub fn encode_unsaved(&self, to: &mut Builder) -> Result<(), EncodeError> {
-        let tags: Vec<&TagInfo> = self.unsaved.tags.iter().filter_map(|id| self.tag(*id).map(Arc::as_ref)).collect();
+        let tags: Vec<TagInfo<'_>> = self.unsaved.tags.iter().filter_map(|id| self.tag(*id)).collect();
         self.encode(to, &self.unsaved.sources, &tags, &self.unsaved.texts)
     }
 
@@ -188,8 +170,10 @@ impl Definitions {
             let ids: Vec<SourceId> = chunk(part, self.sources.len()).map(|id| SourceId(id as u32)).collect();
             self.encode(to, &ids, &[], &[])?;
         } else if part < of_sources + of_tags {
-            let tags = &self.tags[chunk(part - of_sources, self.tags.len())];
-            self.encode(to, &[], &tags.iter().map(Arc::as_ref).collect::<Vec<_>>(), &[])?;
+            let range = chunk(part - of_sources, self.tags.len());
+            let tags = range.filter_map(|id| self.tag(TagId(id as u32)));
+            // what was lost to rot cannot be said again
+            self.encode(to, &[], &tags.filter(|tag| !tag.path.is_empty()).collect::<Vec<_>>(), &[])?;
         } else if part < of_sources + of_tags + of_texts {
             let range = chunk(part - of_sources - of_tags, self.texts.len());
             let ids: Vec<TextId> = range.map(|id| TextId(id as u32)).collect();
@@ -204,7 +188,7 @@ impl Definitions {
         &self,
         to: &mut Builder,
         sources: &[SourceId],
-        tags: &[&TagInfo],
+        tags: &[TagInfo<'_>],
         texts: &[TextId],
     ) -> Result<(), EncodeError> {
         let none = Sequence(0);
@@ -213,7 +197,7 @@ impl Definitions {
             to.sources(ProducerId::SELF, none, &Sources { sources: part.iter().map(record).collect() })?;
         }
         for part in tags.chunks(PER_FRAME) {
-            to.tags(ProducerId::SELF, none, &Tags { tags: part.iter().map(|tag| record(tag)).collect() })?;
+            to.tags(ProducerId::SELF, none, &Tags { tags: part.iter().map(record).collect() })?;
         }
         for part in texts.chunks(PER_FRAME) {
             let record = |id: &TextId| TextRecord { id: id.0, text: self.texts[id.0 as usize].to_string() };
@@ -230,16 +214,9 @@ impl Definitions {
         self.source_ids.insert(name, id);
     }
 
-    /// Takes in a tag that the log holds. A number far beyond the others is refused: it can only be
-    /// damage, and would cost its own size in memory.
-    pub fn put_tag(&mut self, info: TagInfo) {
-        if info.id.0 >= limits::TAGS_MAX {
-            return;
-        }
-        fill(&mut self.tags, info.id.0, || Arc::new(nobody()));
-        self.tag_ids.insert(info.path.clone(), info.id);
-        let at = info.id.0 as usize;
-        self.tags[at] = Arc::new(info);
+    /// Takes in a tag that the log holds.
+    pub fn put_tag(&mut self, info: &TagInfo<'_>) {
+        self.tags.put(info);
     }
 
     /// Takes in a text that the log holds.
@@ -267,20 +244,13 @@ fn fill<T>(list: &mut Vec<T>, index: u32, with: impl FnMut() -> T) {
     }
 }
 
-/// What stands where a number was given and its definition is lost to rot: a tag of no source.
-fn nobody() -> TagInfo {
-    let path = TagPath::new("lost/definition").unwrap_or_else(|_| unreachable!("a valid path"));
-    let source = SourceId(u32::MAX);
-    TagInfo { id: TagId(u32::MAX), source, kind: ValueKind::F64, path, unit: String::new(), range: None }
-}
-
-fn record(tag: &TagInfo) -> TagRecord {
+fn record(tag: &TagInfo<'_>) -> TagRecord {
     TagRecord {
         id: tag.id.0,
         source: tag.source.0,
         kind: tag.kind as u8,
         path: tag.path.to_string(),
-        unit: tag.unit.clone(),
+        unit: tag.unit.to_owned(),
         range: tag.range.unwrap_or([f64::NAN, f64::NAN]),
     }
 }
@@ -289,6 +259,7 @@ fn record(tag: &TagInfo) -> TagRecord {
 mod tests {
     use super::*;
     use frame::View;
+    use model::ValueKind;
     use std::collections::HashSet;
 
     pub(crate) fn tag(path: &str, kind: ValueKind) -> TagDeclaration {
@@ -312,7 +283,7 @@ mod tests {
         assert_eq!(again, [TagId(1), TagId(2)]);
         let other_kind = all.declare(source, &[tag("a/c", ValueKind::F64)]).expect("room");
         assert_eq!(other_kind, [TagId(3)], "bits of another kind need another number");
-        assert!(all.owns_run(source, TagId(0), 4) && !all.owns_run(source, TagId(2), 3));
+        assert_eq!(all.find(&TagPath::new("a/c").expect("valid")).map(|tag| tag.id), Some(TagId(3)));
     }
 
     #[test]

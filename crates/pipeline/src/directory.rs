@@ -1,51 +1,16 @@
 //! What other threads may see of a shard: published snapshots and lock-free cells.
 //!
-//! Invariant V1: readers never make the shard wait. Tables are published whole, behind an atomic
-//! pointer, at most once a duty cycle and only when they changed; values are seqlock cells; totals
+//! Invariant V1: readers never make the shard wait. Tables are published behind an atomic
+//! pointer, the tags' in chunks of which only those are new that changed, at most once a duty cycle and only when they changed; values are seqlock cells; totals
 //! are single-writer counters.
 
-use crate::definitions::TagInfo;
+use crate::state::TagBytes;
+pub use crate::tags::TagTable;
 use arc_swap::ArcSwap;
-use model::{ShardId, SourceState, TagId, TagPath, TimestampNs};
+use model::{ShardId, SourceState, TimestampNs};
 use ring::{Counter, Flag, LatestReader};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// The tags of one log.
-#[derive(Default)]
-pub struct TagTable {
-    /// By number; a number that no path uses any more is still there.
-    pub tags: Vec<Arc<TagInfo>>,
-    /// Names of the sources, by source number.
-    pub sources: Vec<Arc<str>>,
-    by_path: HashMap<TagPath, TagId>,
-}
-
-impl TagTable {
-    /// A table of these tags. Of two with one path the later number is the one in use.
-    #[must_use]
-    pub fn new(tags: Vec<Arc<TagInfo>>, sources: Vec<Arc<str>>) -> TagTable {
-        let by_path = tags.iter().filter(|tag| tag.id.0 != u32::MAX).map(|tag| (tag.path.clone(), tag.id)).collect();
-        TagTable { tags, sources, by_path }
-    }
-
-    /// The tag in use under a path.
-    #[must_use]
-    pub fn find(&self, path: &str) -> Option<&Arc<TagInfo>> {
-        self.by_path.get(path).and_then(|id| self.tags.get(id.0 as usize))
-    }
-
-    /// The tags in use.
-    pub fn in_use(&self) -> impl Iterator<Item = &Arc<TagInfo>> {
-        self.tags.iter().filter(|tag| self.by_path.get(&tag.path) == Some(&tag.id))
-    }
-
-    /// Name of a tag's source; empty where it is lost.
-    #[must_use]
-    pub fn source_name(&self, tag: &TagInfo) -> &str {
-        self.sources.get(tag.source.0 as usize).map_or("", |name| name)
-    }
-}
 
 /// How one source is, as last published.
 #[derive(Clone, Debug)]
@@ -114,6 +79,7 @@ pub struct ShardView {
     texts: ArcSwap<Vec<Arc<str>>>,
     sources: ArcSwap<Vec<SourceStatus>>,
     log: ArcSwap<LogStatus>,
+    tag_bytes: ArcSwap<TagBytes>,
     feeds: ArcSwap<BTreeMap<&'static str, u64>>,
 }
 
@@ -130,6 +96,7 @@ impl ShardView {
             texts: ArcSwap::default(),
             sources: ArcSwap::default(),
             log: ArcSwap::default(),
+            tag_bytes: ArcSwap::default(),
             feeds: ArcSwap::default(),
         }
     }
@@ -158,10 +125,20 @@ impl ShardView {
         self.log.load_full()
     }
 
+    /// Memory that its tags take.
+    #[must_use]
+    pub fn tag_bytes(&self) -> TagBytes {
+        **self.tag_bytes.load()
+    }
+
     /// Counters of the shard's native connections, by name.
     #[must_use]
     pub fn feeds(&self) -> Arc<BTreeMap<&'static str, u64>> {
         self.feeds.load_full()
+    }
+
+    pub(crate) fn publish_tag_bytes(&self, bytes: TagBytes) {
+        self.tag_bytes.store(Arc::new(bytes));
     }
 
     pub(crate) fn publish_feeds(&self, feeds: BTreeMap<&'static str, u64>) {

@@ -4,7 +4,7 @@
 //! [`Pass`] is the whole of it; sources speak to it through [`ShardIntake`], other threads see it
 //! through [`ShardView`], queries run over a [`query::Plan`].
 //!
-//! Invariants: P1 to P3 (`pass`), S1 (`state`), R1 to R4 (`rollup`), V1 (`directory`), Q1 to Q3
+//! Invariants: P1 to P3 (`pass`), S1 (`state`), R1 to R4 (`rollup`), V1 (`directory`), T1 and T2 (`tags`), Q1 to Q3
 //! (`query`).
 //!
 //! It deliberately knows no protocol, no socket and no runtime.
@@ -16,15 +16,17 @@ pub mod directory;
 mod encode;
 pub mod gaps;
 mod intake;
+mod pages;
 mod pass;
 pub mod query;
 pub mod rollup;
 mod sources;
 mod state;
+pub mod tags;
 pub mod timeline;
 pub mod watch;
 
 pub use directory::{LogStatus, ShardView, SourceStatus, TagTable, Totals};
 pub use intake::ShardIntake;
 pub use pass::{Pass, TakeError, Taken};
-pub use state::State;
+pub use state::{State, TagBytes};

@@ -11,7 +11,7 @@
 //! It does not know sockets, protocols or HTTP.
 
 use crate::dedupe::Admission;
-use crate::directory::{LogStatus, ShardView, TagTable};
+use crate::directory::{LogStatus, ShardView};
 use crate::gaps::WaitingGaps;
 use crate::sources::SourceBook;
 use crate::state::State;
@@ -28,10 +28,12 @@ use std::task::{Context, Poll, Waker};
 
 /// Readings that go into one frame; 40,000 × 24 bytes stay below the longest frame.
 const READINGS_PER_FRAME: usize = 40_000;
-/// Rest after a table of the tags was made for readers, for each of its tags. Making it takes a
-/// twentieth of that, so that a plant that registers its tags in many calls does not spend its time
-/// on tables: with ten thousand tags a new one is seen at most 60 ms late, with a million 6 s.
-const TABLE_REST_NS: u64 = 6_000;
+/// Rest after a table of the tags was made for readers: at least twenty times what the tail that
+/// changed costs to be copied, and for each chunk of the table twenty times what it costs to be shared.
+/// So a plant that registers its tags in many calls does not spend its time on tables, and a new one
+/// is seen at most 3 ms late with a million tags.
+const TABLE_REST_NS: u64 = 2_000_000;
+const TABLE_REST_PER_CHUNK_NS: u64 = 2_000;
 /// Gaps that are written at once.
 const GAPS_PER_APPEND: usize = 256;
 
@@ -403,8 +405,10 @@ impl Pass {
         if self.tags_changed && now_ns >= self.tags_due_ns {
             self.tags_changed = false;
             let definitions = &self.state.definitions;
-            self.tags_due_ns = now_ns.saturating_add(definitions.tags().len() as u64 * TABLE_REST_NS);
-            self.view.publish_tags(TagTable::new(definitions.tags().to_vec(), definitions.sources().to_vec()));
+            let table = definitions.table();
+            let rest_ns = TABLE_REST_NS + table.chunks().len() as u64 * TABLE_REST_PER_CHUNK_NS;
+            self.tags_due_ns = now_ns.saturating_add(rest_ns);
+            self.view.publish_tags(table);
         }
         let texts = self.state.definitions.texts();
         if texts.len() > self.texts_shown {
@@ -508,6 +512,7 @@ impl Pass {
     pub fn publish(&self, feeds: &BTreeMap<&'static str, u64>) {
         self.view.publish_sources(self.book.snapshot(|id| (self.state.last_data(id), self.state.source_samples(id))));
         self.view.publish_feeds(feeds.clone());
+        self.view.publish_tag_bytes(self.state.tag_bytes());
         let (word, reason) = match self.log.health() {
             Health::Good => ("healthy", String::new()),
             Health::Full { since } => {

@@ -13,21 +13,25 @@
 
 pub mod named;
 mod open;
+mod past;
 pub mod stretch;
 
 pub use named::{Named, NamedWindow, RollupSpec};
 pub use stretch::{Aggregate, Aggregates};
 
+use crate::pages::Pages;
 use model::{TimestampNs, Value};
-use open::{Added, Open};
-use std::collections::VecDeque;
+use open::{Added, Closed, LANES, Open};
+use past::Past;
 
 /// Width of the windows that are always kept.
 pub const WIDTH_NS: i64 = 1_000_000_000;
-/// Windows that one shard keeps in memory, all tags together (64 bytes each: 64 MiB).
+/// Windows that one shard keeps in memory, all tags together (34 bytes each: 34 MiB; 56 where tags
+/// are not scanned together: 56 MiB).
 pub const WINDOWS_MAX: usize = 1 << 20;
-/// Fewest windows that a tag keeps, however many tags there are.
-const WINDOWS_MIN: usize = 4;
+/// Fewest windows that a tag keeps, however many tags there are: the open one and the one before,
+/// which is what a rollup of the last whole second needs.
+const WINDOWS_MIN: usize = 2;
 
 /// Count, min, max, sum and last of the values in one window.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,19 +106,15 @@ pub fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or(f64::NAN)
 }
 
-/// Windows of one tag before the open one.
-#[derive(Default)]
-struct Closed {
-    windows: VecDeque<Window>,
-    complete_from: Option<TimestampNs>,
-}
-
 /// The windows of all tags of a shard, by tag number. The newest window of each tag lies apart: it
 /// is what nearly every sample meets.
 #[derive(Default)]
 pub struct Rollups {
     open: Open,
-    closed: Vec<Closed>,
+    /// By block of tags, as the open ones; pages of 4096 tags.
+    past: Pages<Past, 256>,
+    /// Bytes that the past ones hold beside themselves.
+    past_bytes: isize,
     /// The windows of the rollups that have a name.
     pub named: Named,
 }
@@ -143,8 +143,14 @@ impl Rollups {
         let keep = self.keep();
         let mut at = 0;
         while at < count {
-            let Rollups { open, closed, .. } = self;
-            let close = |tag: usize, window| closed[tag].push(window, keep);
+            let Rollups { open, past, past_bytes, .. } = self;
+            let close = |block: usize, closed: Closed<'_>| {
+                let Some(past) = past.get_mut(block) else { return };
+                *past_bytes += match closed {
+                    Closed::Lane(lane, window) => past.push(lane, window, keep),
+                    Closed::Block(tally, numbers) => past.push_row(tally, numbers, keep),
+                };
+            };
             at += open.add_blocks(first + at, count - at, (start, time), |i| value(at + i), close);
             // a part of a block, or one whose tags do not agree
             let some = Open::rest_of_block(first + at).min(count - at);
@@ -156,7 +162,7 @@ impl Rollups {
     fn make_room(&mut self, tags: usize) {
         if self.open.tags() < tags {
             self.open.make_room(tags);
-            self.closed.resize_with(tags, Closed::default);
+            self.past.grow(tags.div_ceil(LANES), Past::default);
         }
     }
 
@@ -167,32 +173,40 @@ impl Rollups {
 
     #[inline]
     fn add_one(&mut self, tag: usize, start: TimestampNs, time: TimestampNs, value: f64) {
-        match self.open.add(tag, start, time, value) {
-            Added::Here | Added::Opened(None) => {}
-            Added::Opened(Some(before)) => {
-                let keep = self.keep();
-                self.closed[tag].push(before, keep);
-            }
-            Added::Older => {
-                let keep = self.keep();
-                self.closed[tag].add(start, time, value, keep);
-            }
+        let added = self.open.add(tag, start, time, value);
+        if matches!(added, Added::Here | Added::Opened(None)) {
+            return;
         }
+        let (keep, lane) = (self.keep(), tag % LANES);
+        let Some(past) = self.past.get_mut(tag / LANES) else { return };
+        self.past_bytes += match added {
+            Added::Opened(Some(before)) => past.push(lane, before, keep),
+            Added::Older => past.add(lane, start, time, value, keep),
+            Added::Here | Added::Opened(None) => 0,
+        };
     }
 
     /// From when on the windows of a tag in memory are all there are. `None`: from the beginning.
     #[must_use]
     pub fn complete_from(&self, tag: u32) -> Option<TimestampNs> {
-        self.closed.get(tag as usize).and_then(|closed| closed.complete_from)
+        self.past(tag).and_then(|past| past.complete_from(tag as usize % LANES))
+    }
+
+    fn past(&self, tag: u32) -> Option<&Past> {
+        self.past.get(tag as usize / LANES)
+    }
+
+    /// Bytes of memory that the one-second windows take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.open.bytes() + self.past.bytes() + usize::try_from(self.past_bytes).unwrap_or(0)
     }
 
     /// What the one-second windows know of the newest number before a time, itself not one of them.
     #[must_use]
     pub fn number_before(&self, tag: u32, from: TimestampNs) -> NumberBefore {
-        let closed = self.closed.get(tag as usize).map(|closed| &closed.windows);
         let open = self.open.window(tag as usize).filter(|open| open.start < from);
-        let older = closed.map_or(0, |windows| windows.partition_point(|window| window.start < from));
-        match open.or_else(|| closed.and_then(|windows| windows.get(older.checked_sub(1)?)).copied()) {
+        match open.or_else(|| self.past(tag)?.newest_before(tag as usize % LANES, from)) {
             Some(window) if window.last_time < from && !window.last.is_nan() => {
                 NumberBefore::Is(window.last_time, window.last)
             }
@@ -203,11 +217,9 @@ impl Rollups {
 
     /// The windows of a tag that start in `[from, to)`, oldest first.
     pub fn windows(&self, tag: u32, from: TimestampNs, to: TimestampNs) -> impl Iterator<Item = Window> {
-        let closed = self.closed.get(tag as usize).map(|closed| &closed.windows);
         let open = self.open.window(tag as usize).filter(|open| open.start >= from);
-        let first = closed.map_or(0, |w| w.partition_point(|window| window.start < from));
-        let closed = closed.into_iter().flat_map(move |w| w.iter().skip(first)).copied();
-        closed.chain(open).take_while(move |window| window.start < to)
+        let past = self.past(tag).into_iter().flat_map(move |past| past.since(tag as usize % LANES, from));
+        past.chain(open).take_while(move |window| window.start < to)
     }
 }
 
@@ -220,41 +232,6 @@ pub enum NumberBefore {
     Is(TimestampNs, f64),
     /// Memory does not reach back, or the newest sample has no number.
     Unknown,
-}
-
-impl Closed {
-    /// Takes in the window that was open.
-    fn push(&mut self, window: Window, keep: usize) {
-        self.windows.push_back(window);
-        self.forget(keep);
-    }
-
-    /// Takes in a value that is older than the open window.
-    #[cold]
-    fn add(&mut self, start: TimestampNs, time: TimestampNs, value: f64, keep: usize) {
-        // what lies beyond memory is in the log, and queries of that time read the log (R2)
-        if self.complete_from.is_none_or(|from| start >= from) {
-            self.window(start).add(time, value);
-            self.forget(keep);
-        }
-    }
-
-    fn forget(&mut self, keep: usize) {
-        while self.windows.len() >= keep {
-            if let Some(gone) = self.windows.pop_front() {
-                self.complete_from = Some(gone.start.plus_ns(WIDTH_NS));
-            }
-        }
-    }
-
-    /// The window with this start, made where there is none.
-    fn window(&mut self, start: TimestampNs) -> &mut Window {
-        let at = self.windows.partition_point(|window| window.start < start);
-        if self.windows.get(at).is_none_or(|window| window.start != start) {
-            self.windows.insert(at, Window::new(start));
-        }
-        &mut self.windows[at]
-    }
 }
 
 /// Makes rows of `every_ns` out of windows or samples of at most that width.

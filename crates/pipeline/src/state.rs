@@ -6,21 +6,35 @@
 
 use crate::deadband::Deadband;
 use crate::dedupe::ProducerTable;
-use crate::definitions::{Definitions, TagInfo};
+use crate::definitions::Definitions;
 use crate::gaps::ShownGaps;
+use crate::pages::Pages;
 use crate::rollup::stretch::Point;
 use crate::rollup::{RollupSpec, Rollups};
+use crate::tags::TagInfo;
 use crate::timeline::{Timeline, sample_time};
 use crate::watch::{Watch, Watched};
 use frame::{ArchivedTagRecord, Frame, SamplesView, ScanView, View};
 use model::{ProducerId, Quality, Sequence, SourceId, TagDeclaration, TagId, TagPath, TextId, TimestampNs, ValueKind};
-use ring::{Latest, LatestWriter};
+use ring::{Latest, LatestWriter, Stamp};
+use std::collections::HashMap;
 
 /// What the pass looks up for every sample: one small entry a tag, by number.
 #[derive(Clone, Copy)]
 struct TagState {
     kind: ValueKind,
     source: SourceId,
+}
+
+/// Bytes of memory that the tags of a shard take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TagBytes {
+    /// Names, kinds, units, ranges, owners and deadbands, and the index by name.
+    pub definitions: usize,
+    /// Latest values.
+    pub latest: usize,
+    /// Windows, one-second and named.
+    pub rollups: usize,
 }
 
 /// What is counted for a source.
@@ -45,8 +59,10 @@ pub struct State {
     /// Samples that rules and synchronisation want to see.
     pub watch: Watch,
     latest: LatestWriter,
-    tags: Vec<TagState>,
-    deadbands: Vec<Deadband>,
+    /// Pages of 32 KiB.
+    tags: Pages<TagState, 4096>,
+    /// Of the tags that have one.
+    deadbands: HashMap<TagId, Deadband>,
     per_source: Vec<SourceTotals>,
     samples: u64,
     recovering: bool,
@@ -64,8 +80,8 @@ impl State {
             gaps: ShownGaps::default(),
             watch: Watch::default(),
             latest,
-            tags: Vec::new(),
-            deadbands: Vec::new(),
+            tags: Pages::default(),
+            deadbands: HashMap::new(),
             per_source: Vec::new(),
             samples: 0,
             recovering: true,
@@ -82,8 +98,10 @@ impl State {
     pub fn configure_rollups(&mut self, specs: Vec<RollupSpec>) {
         self.rollups.configure(specs);
         let since = self.timeline.newest();
-        for tag in self.definitions.tags().iter().filter(|tag| tag.id.0 != u32::MAX) {
-            self.rollups.named.declare(tag.id.0, tag.path.as_str(), since);
+        for id in 0..self.definitions.tags().len() as u32 {
+            if let Some(tag) = self.definitions.tag(TagId(id)).filter(|tag| !tag.path.is_empty()) {
+                self.rollups.named.declare(id, tag.path, since);
+            }
         }
     }
 
@@ -114,12 +132,12 @@ impl State {
     /// The deadband of a tag.
     #[must_use]
     pub fn deadband(&self, tag: TagId) -> Deadband {
-        self.deadbands.get(tag.0 as usize).copied().unwrap_or_default()
+        self.deadbands.get(&tag).copied().unwrap_or_default()
     }
 
     /// A reading of this tag was stored.
     pub fn deadband_stored(&mut self, tag: TagId, at: TimestampNs, value: Option<f64>, quality: Quality) {
-        if let Some(band) = self.deadbands.get_mut(tag.0 as usize) {
+        if let Some(band) = self.deadbands.get_mut(&tag) {
             band.stored(at, value, quality);
         }
     }
@@ -127,6 +145,18 @@ impl State {
     /// A reading of this tag came and was within its deadband.
     pub fn seen(&self, tag: TagId, at: TimestampNs) {
         self.latest.touch(tag.0, at.0);
+    }
+
+    /// Bytes of memory that tags take: definitions, latest values, and windows.
+    #[must_use]
+    pub fn tag_bytes(&self) -> TagBytes {
+        TagBytes {
+            definitions: self.definitions.tags().bytes()
+                + self.tags.bytes()
+                + self.deadbands.capacity() * size_of::<(TagId, Deadband)>(),
+            latest: self.latest.bytes(),
+            rollups: self.rollups.bytes() + self.rollups.named.bytes(),
+        }
     }
 
     /// The kind of a tag, if it is known.
@@ -142,7 +172,7 @@ impl State {
     pub fn owns_run(&self, source: SourceId, first: TagId, count: usize) -> bool {
         // no early end: the compiler compares several tags at once
         let all = |run: &[TagState]| run.iter().fold(true, |all, tag| all & (tag.source == source));
-        self.run(first, count).is_some_and(all)
+        self.run(first, count).is_some_and(|mut pieces| pieces.all(all))
     }
 
     /// Whether a run of tags has one whose values are texts.
@@ -150,12 +180,13 @@ impl State {
     #[inline]
     pub fn has_text(&self, first: TagId, count: usize) -> bool {
         let any = |run: &[TagState]| run.iter().fold(false, |any, tag| any | (tag.kind == ValueKind::Text));
-        self.run(first, count).is_some_and(any)
+        self.run(first, count).is_some_and(|mut pieces| pieces.any(any))
     }
 
-    fn run(&self, first: TagId, count: usize) -> Option<&[TagState]> {
+    #[inline]
+    fn run(&self, first: TagId, count: usize) -> Option<impl Iterator<Item = &[TagState]>> {
         let from = first.0 as usize;
-        self.tags.get(from..from + count)
+        self.tags.pieces(from..from + count)
     }
 
     /// Whether these bits stand for a text that was never interned.
@@ -174,19 +205,21 @@ impl State {
         for (id, tag) in ids.iter().zip(tags) {
             self.note_tag(*id, tag.kind, source);
             self.rollups.named.declare(id.0, tag.path.as_str(), None);
-            self.deadbands[id.0 as usize] = Deadband::new(tag.deadband, tag.heartbeat_ns);
+            if tag.deadband > 0.0 {
+                self.deadbands.insert(*id, Deadband::new(tag.deadband, tag.heartbeat_ns));
+            } else {
+                self.deadbands.remove(id); // everything passes, and nothing is to be remembered
+            }
         }
         Ok(ids)
     }
 
     fn note_tag(&mut self, id: TagId, kind: ValueKind, source: SourceId) {
         let wanted = id.0 as usize + 1;
-        if self.tags.len() < wanted {
-            let nobody = TagState { kind: ValueKind::F64, source: SourceId(u32::MAX) };
-            self.tags.resize(wanted, nobody);
-            self.deadbands.resize(wanted, Deadband::default());
+        self.tags.grow(wanted, || TagState { kind: ValueKind::F64, source: SourceId(u32::MAX) });
+        if let Some(tag) = self.tags.get_mut(id.0 as usize) {
+            *tag = TagState { kind, source };
         }
-        self.tags[id.0 as usize] = TagState { kind, source };
     }
 
     /// Takes in a stored frame that arrived at a time (S1).
@@ -223,9 +256,9 @@ impl State {
         }
         let (low, high) = (tag.range[0].to_native(), tag.range[1].to_native());
         let range = (!low.is_nan() && !high.is_nan()).then_some([low, high]);
-        let unit = tag.unit.as_str().to_owned();
-        self.rollups.named.declare(id.0, path.as_str(), None);
-        self.definitions.put_tag(TagInfo { id, source, kind, path, unit, range });
+        let (path, unit) = (path.as_str(), tag.unit.as_str());
+        self.rollups.named.declare(id.0, path, None);
+        self.definitions.put_tag(&TagInfo { id, source, kind, path, unit, range });
         self.note_tag(id, kind, source);
     }
 
@@ -233,36 +266,42 @@ impl State {
         let source_time = scan.source_time();
         let time = sample_time(source_time, received);
         let (first, count) = (scan.tag_first().0, scan.len());
-        let Some(tags) = self.tags.get(first as usize..first as usize + count) else { return };
+        let of_numbers = |tags: &[TagState]| tags.iter().fold(true, |all, tag| all & (tag.kind == ValueKind::F64));
+        let Some(mut tags) = self.run(scan.tag_first(), count) else { return };
+        let all_numbers = tags.all(of_numbers);
+        drop(tags);
         self.timeline.note(received, time, time);
         self.samples += if self.recovering { 0 } else { count as u64 };
         let (values, qualities, recovering) = (scan.values(), scan.qualities(), self.recovering);
         let quality = |i: usize| Quality(qualities.get(i).map_or(0, |quality| quality.to_native()));
-        let source_time_ns = source_time.map_or(i64::MIN, |time| time.0);
-        let latest = |bits: u64, kind: ValueKind, quality: Quality| Latest {
-            bits,
-            kind,
+        let bits = |i: usize| values[i].to_native();
+        let stamp = |quality| Stamp {
             quality: shown(quality, recovering).0,
-            source_time_ns,
+            source_time_ns: source_time.map_or(i64::MIN, |time| time.0),
             server_time_ns: received.0,
             seen_ns: received.0,
         };
-        if qualities.is_empty() && tags.iter().fold(true, |all, tag| all & (tag.kind == ValueKind::F64)) {
+        let State { tags, latest, rollups, .. } = self;
+        let kind = |i: usize| tags.get(first as usize + i).map_or(ValueKind::F64, |tag| tag.kind);
+        let number = |i: usize| as_number(kind(i), bits(i));
+        if qualities.is_empty() && all_numbers {
             // numbers that are all good: what most scans are, and nothing is asked of each
-            let bits = values.iter().map(|value| value.to_native());
-            self.latest.write_run(first, bits.map(|bits| latest(bits, ValueKind::F64, Quality(0))));
-            self.rollups.add_run(first, count, time, |i| f64::from_bits(values[i].to_native()));
+            latest.write_run(first, count, stamp(Quality(0)), |i| (bits(i), ValueKind::F64));
+            rollups.add_run(first, count, time, |i| f64::from_bits(bits(i)));
+        } else if qualities.is_empty() {
+            latest.write_run(first, count, stamp(Quality(0)), |i| (bits(i), kind(i)));
+            rollups.add_run(first, count, time, number);
         } else {
-            let all = (0..count).map(|i| latest(values[i].to_native(), tags[i].kind, quality(i)));
-            self.latest.write_run(first, all);
-            for i in (0..count).filter(|i| !quality(*i).is_bad()) {
-                self.rollups.add(first + i as u32, time, as_number(tags[i].kind, values[i].to_native()));
+            for i in 0..count {
+                latest.write(first + i as u32, stamp(quality(i)).with(bits(i), kind(i)));
+                if !quality(i).is_bad() {
+                    rollups.add(first + i as u32, time, number(i));
+                }
             }
         }
-        if self.rollups.named.touches(first, count) {
-            let number = |i: usize| as_number(tags[i].kind, values[i].to_native());
+        if rollups.named.touches(first, count) {
             let point = |i: usize| Point { time, number: number(i), usable: !quality(i).is_bad() };
-            self.rollups.named.add_run(first, time, received, (0..count).map(point));
+            rollups.named.add_run(first, time, received, (0..count).map(point));
         }
         self.note_data(first, count, received);
         if self.watch.touches(first, count) {
@@ -277,7 +316,7 @@ impl State {
         for i in 0..scan.len() {
             let (tag, (bits, quality)) = (first + i as u32, scan.at(i));
             if self.watch.is_watched(tag) {
-                let kind = self.tags[tag as usize].kind;
+                let Some(kind) = self.kind(TagId(tag)) else { continue };
                 self.watch.note(Watched { tag, kind, bits, quality, received });
             }
         }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 const WRITES: u64 = 50_000;
-const TAGS: u32 = 3;
+const TAGS: u32 = 33;
 const SENDERS: usize = 3;
 const ITEMS: usize = 20_000;
 
@@ -59,7 +59,7 @@ fn values_are_seen_whole() {
     for n in 1..=WRITES {
         // one alone, and a run
         writer.write(0, latest(n));
-        writer.write_run(1, (1..TAGS).map(|_| latest(n)).collect::<Vec<_>>().into_iter());
+        writer.write_run(1, TAGS as usize - 1, latest(n).stamp(), |_| (n, latest(n).kind));
     }
     readers.into_iter().for_each(join);
 }

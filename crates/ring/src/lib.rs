@@ -1,6 +1,6 @@
 //! Lock-free memory that one shard shares with other threads.
 //!
-//! Purpose: the telemetry path publishes what it knows (latest values, counters) and takes in what
+//! Purpose: the telemetry path publishes what it knows (latest values, names, counters) and takes in what
 //! others ask of it (the inbox) without a lock and without waiting. This is the only crate that
 //! names raw atomics; each ordering says what it publishes.
 //!
@@ -19,11 +19,13 @@
 mod atomic;
 mod bell;
 mod inbox;
+mod index;
 mod latest;
 mod meter;
 mod publish;
 
 pub use inbox::{Inbox, InboxSender, inbox};
-pub use latest::{Latest, LatestReader, LatestWriter, latest_table};
+pub use index::{IndexReader, IndexWriter};
+pub use latest::{Latest, LatestReader, LatestWriter, Stamp, latest_table};
 pub use meter::{Counter, Flag, Gauge};
 pub use publish::publish_u16;

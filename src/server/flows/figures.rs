@@ -53,8 +53,8 @@ fn tags(site: &Site, glob: &Glob) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for port in site.shards() {
         let table = port.view.tags();
-        for tag in table.in_use().filter(|tag| glob.matches(tag.path.as_str())) {
-            found.insert(tag.path.to_string(), tag.unit.clone());
+        for tag in table.in_use().filter(|tag| glob.matches(tag.path)) {
+            found.insert(tag.path.to_owned(), tag.unit.to_owned());
         }
     }
     found

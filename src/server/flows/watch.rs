@@ -106,7 +106,7 @@ impl Watcher {
         for number in self.known..upto {
             let id = TagId(number as u32);
             let info =
-                self.pass.borrow().state().definitions.tag(id).map(|tag| (tag.path.to_string(), tag.unit.clone()));
+                self.pass.borrow().state().definitions.tag(id).map(|tag| (tag.path.to_owned(), tag.unit.to_owned()));
             if let Some((path, unit)) = info {
                 self.meet_one(id, path.into(), unit);
             }

@@ -360,6 +360,7 @@ impl Backend for Fake {
             samples_per_second: 412_000.0 + 60_000.0 * (ran / 9.0 + f64::from(shard)).sin(),
             frames_per_second: 410.0 + 60.0 * (ran / 9.0).sin(),
             bytes_per_second: 3.3e6 + 4e5 * (ran / 9.0).sin(),
+            tag_bytes: TagBytes { definitions: 60_000, latest: 12_500, rollups: 70_000 },
             samples_total: 91_234_567 + (ran * 412_000.0) as u64,
             log: LogInfo {
                 health: if shard == 0 { "healthy" } else { "full" }.into(),

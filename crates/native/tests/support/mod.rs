@@ -14,6 +14,8 @@ pub const PRODUCER: ProducerId = ProducerId(77);
 /// Stores sequences; each frame takes 100 positions of a log whose sync the test moves.
 #[derive(Default)]
 pub struct FakeSink {
+    /// Position that registrations need to be durable.
+    pub registers_at: u64,
     pub end: u64,
     pub durable: u64,
     pub last: HashMap<ProducerId, Sequence>,
@@ -70,6 +72,7 @@ impl FrameSink for FakeSink {
             });
             registered.tags.push(TagId(at as u32));
         }
+        registered.position = model::LogPosition(self.registers_at);
         registered.texts = (0..texts.len() as u32).map(TextId).collect();
         Ok(registered)
     }

@@ -99,6 +99,8 @@ pub struct Named {
     /// By tag: whether it has any.
     has_any: Vec<bool>,
     rings: usize,
+    /// Bytes that the rings' windows take.
+    window_bytes: isize,
     late_dropped: u64,
 }
 
@@ -172,13 +174,26 @@ impl Named {
                     open.add(point);
                 } else {
                     let ring = &mut book.rings[*ring as usize];
+                    self.window_bytes -= ring.window_bytes();
                     let is_late = received > start.plus_ns(book.spec.every_ns).plus_ns(book.spec.late_ns);
                     let is_dropped = ring.add_elsewhere(open, start, point, is_late);
                     self.late_dropped += u64::from(is_dropped);
                     ring.shorten(depth, book.spec.every_ns);
+                    self.window_bytes += ring.window_bytes();
                 }
             }
         }
+    }
+
+    /// Bytes of memory that these windows take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let book = |book: &Book| {
+            let open = book.ring_of.capacity() * size_of::<u32>() + book.open.capacity() * size_of::<NamedWindow>();
+            open + book.rings.capacity() * size_of::<Ring>()
+        };
+        let lists = self.known.capacity() + self.has_any.capacity() + self.books.iter().map(book).sum::<usize>();
+        lists + usize::try_from(self.window_bytes).unwrap_or(0)
     }
 
     /// Samples that came later than their rollup waits for; counted once for each rollup. They are
@@ -235,6 +250,10 @@ impl Book {
 }
 
 impl Ring {
+    fn window_bytes(&self) -> isize {
+        (self.windows.capacity() * size_of::<NamedWindow>()) as isize
+    }
+
     /// A sample that does not belong to the newest window. Answers whether it came too late.
     #[cold]
     fn add_elsewhere(&mut self, open: &mut NamedWindow, start: TimestampNs, point: Point, is_late: bool) -> bool {

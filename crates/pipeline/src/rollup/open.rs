@@ -3,20 +3,23 @@
 //! A scan brings one time for a run of tags, so tags that follow each other nearly always agree in
 //! the start of their windows, in how many values these hold and in the time of the last. A block
 //! keeps that once while all of its tags agree, and a scan then touches 32 bytes a tag in place of
-//! 56. A value that comes for one tag alone ends the agreement until the next window.
+//! 56. A value that comes for one tag alone ends the agreement until the next window, and only blocks
+//! in which that happens have room for a tally of each tag.
 //!
-//! Invariant: while a block's tags agree, `agreed` is the tally of each, and `own` means nothing.
+//! Invariant: while a block's tags agree, `agreed` is the tally of each, and `own` means nothing;
+//! while they do not, `own` is there.
 
 use super::Window;
+use crate::pages::Pages;
 use model::TimestampNs;
 
 /// Tags of a block.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// What a window is besides its numbers.
-#[derive(Clone, Copy)]
-struct Tally {
-    start: TimestampNs,
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) start: TimestampNs,
     count: u64,
     last_time: TimestampNs,
 }
@@ -25,15 +28,14 @@ impl Tally {
     /// No window is open.
     const NONE: Tally = Tally { start: TimestampNs(i64::MIN), count: 0, last_time: TimestampNs(i64::MIN) };
 
-    const fn new(start: TimestampNs) -> Tally {
+    pub(super) const fn new(start: TimestampNs) -> Tally {
         Tally { start, ..Tally::NONE }
     }
 }
 
 /// The numbers of a window.
 #[derive(Clone, Copy)]
-#[repr(align(32))]
-struct Numbers {
+pub(super) struct Numbers {
     min: f64,
     max: f64,
     sum: f64,
@@ -41,7 +43,7 @@ struct Numbers {
 }
 
 impl Numbers {
-    const EMPTY: Numbers = Numbers { min: f64::INFINITY, max: f64::NEG_INFINITY, sum: 0.0, last: f64::NAN };
+    pub(super) const EMPTY: Numbers = Numbers { min: f64::INFINITY, max: f64::NEG_INFINITY, sum: 0.0, last: f64::NAN };
 
     /// As [`Window::add`].
     #[inline]
@@ -51,34 +53,48 @@ impl Numbers {
         self.sum += value;
         self.last = if is_newest { value } else { self.last };
     }
+
+    /// The window of these numbers.
+    pub(super) const fn window(self, tally: Tally) -> Window {
+        let (Tally { start, count, last_time }, Numbers { min, max, sum, last }) = (tally, self);
+        Window { start, count, min, max, sum, last, last_time }
+    }
 }
 
 struct Block {
     agreed: Option<Tally>,
-    own: [Tally; LANES],
+    own: Option<Box<[Tally; LANES]>>,
     numbers: [Numbers; LANES],
 }
 
 impl Block {
-    const EMPTY: Block =
-        Block { agreed: Some(Tally::NONE), own: [Tally::NONE; LANES], numbers: [Numbers::EMPTY; LANES] };
+    const EMPTY: Block = Block { agreed: Some(Tally::NONE), own: None, numbers: [Numbers::EMPTY; LANES] };
 
     fn tally(&self, lane: usize) -> Tally {
-        self.agreed.unwrap_or(self.own[lane])
+        self.agreed.unwrap_or_else(|| self.own.as_ref().map_or(Tally::NONE, |own| own[lane]))
     }
 
     fn window(&self, lane: usize) -> Option<Window> {
-        let (Tally { start, count, last_time }, Numbers { min, max, sum, last }) =
-            (self.tally(lane), self.numbers[lane]);
-        (start != Tally::NONE.start).then_some(Window { start, count, min, max, sum, last, last_time })
+        let tally = self.tally(lane);
+        (tally.start != Tally::NONE.start).then(|| self.numbers[lane].window(tally))
     }
 
     /// Whether every tag's window begins before a time.
     fn is_before(&self, start: TimestampNs) -> bool {
         match self.agreed {
             Some(tally) => tally.start < start,
-            None => self.own.iter().all(|tally| tally.start < start),
+            None => (0..LANES).all(|lane| self.tally(lane).start < start),
         }
+    }
+
+    /// A tag's own tally and its numbers.
+    #[inline]
+    fn part(&mut self, lane: usize) -> (&mut Tally, &mut Numbers) {
+        let own = self.own.get_or_insert_with(|| Box::new([Tally::NONE; LANES]));
+        if let Some(agreed) = self.agreed.take() {
+            **own = [agreed; LANES];
+        }
+        (&mut own[lane], &mut self.numbers[lane])
     }
 
     /// The agreed tally, where a value of this time is the newest of every tag in this window.
@@ -97,11 +113,22 @@ pub(super) enum Added {
     Opened(Option<Window>),
 }
 
+/// What was open and is no more.
+pub(super) enum Closed<'b> {
+    /// The window of one tag of a block.
+    Lane(usize, Window),
+    /// Those of all of them.
+    Block(Tally, &'b [Numbers; LANES]),
+}
+
 /// The open windows, by tag number.
 #[derive(Default)]
 pub(super) struct Open {
-    blocks: Vec<Block>,
+    /// Pages of 1024 tags.
+    blocks: Pages<Block, 64>,
     tags: usize,
+    /// Blocks that have a tally of each tag.
+    apart: usize,
 }
 
 impl Open {
@@ -112,10 +139,12 @@ impl Open {
 
     pub(super) fn make_room(&mut self, tags: usize) {
         self.tags = self.tags.max(tags);
-        let blocks = self.tags.div_ceil(LANES);
-        if self.blocks.len() < blocks {
-            self.blocks.resize_with(blocks, || Block::EMPTY);
-        }
+        self.blocks.grow(self.tags.div_ceil(LANES), || Block::EMPTY);
+    }
+
+    /// Bytes of memory that these take.
+    pub(super) fn bytes(&self) -> usize {
+        self.blocks.bytes() + self.apart * size_of::<[Tally; LANES]>()
     }
 
     /// The open window of a tag.
@@ -126,29 +155,27 @@ impl Open {
     /// Takes in one value.
     #[inline]
     pub(super) fn add(&mut self, tag: usize, start: TimestampNs, time: TimestampNs, value: f64) -> Added {
-        let (block, lane) = (&mut self.blocks[tag / LANES], tag % LANES);
-        if let Some(agreed) = block.agreed.take() {
-            block.own = [agreed; LANES];
-        }
-        let before = block.own[lane].start;
+        let (Some(block), lane) = (self.blocks.get_mut(tag / LANES), tag % LANES) else { return Added::Here };
+        self.apart += usize::from(block.own.is_none());
+        let (tally, numbers) = block.part(lane);
+        let before = tally.start;
         if start < before {
             return Added::Older;
         }
         let mut closed = None;
         if start > before {
-            closed = block.window(lane);
-            (block.own[lane], block.numbers[lane]) = (Tally::new(start), Numbers::EMPTY);
+            closed = (before != Tally::NONE.start).then(|| numbers.window(*tally));
+            (*tally, *numbers) = (Tally::new(start), Numbers::EMPTY);
         }
-        let tally = &mut block.own[lane];
         let is_newest = time >= tally.last_time;
         tally.count += 1;
         tally.last_time = tally.last_time.max(time);
-        block.numbers[lane].add(value, is_newest);
+        numbers.add(value, is_newest);
         if start > before { Added::Opened(closed) } else { Added::Here }
     }
 
     /// Takes in the values of the tags from `first` on as far as a block's tags agree or can begin
-    /// to; answers how many were taken. Windows that were open before go to `on_closed`.
+    /// to; answers how many were taken. What was open before goes to `on_closed`, with its block.
     #[inline]
     pub(super) fn add_blocks(
         &mut self,
@@ -156,22 +183,26 @@ impl Open {
         count: usize,
         (start, time): (TimestampNs, TimestampNs),
         value: impl Fn(usize) -> f64,
-        mut on_closed: impl FnMut(usize, Window),
+        mut on_closed: impl FnMut(usize, Closed<'_>),
     ) -> usize {
         if !first.is_multiple_of(LANES) {
             return 0;
         }
         let mut taken = 0;
         while count - taken >= LANES {
-            let at = first + taken;
-            let block = &mut self.blocks[at / LANES];
+            let at = (first + taken) / LANES;
+            let Some(block) = self.blocks.get_mut(at) else { return taken };
             if let Some(tally) = block.agreed_at(start, time) {
                 tally.count += 1;
                 tally.last_time = time;
             } else if block.is_before(start) {
-                (0..LANES)
-                    .filter_map(|lane| Some((at + lane, block.window(lane)?)))
-                    .for_each(|(tag, w)| on_closed(tag, w));
+                match block.agreed {
+                    Some(Tally::NONE) => {}
+                    Some(tally) => on_closed(at, Closed::Block(tally, &block.numbers)),
+                    None => (0..LANES)
+                        .filter_map(|lane| Some(Closed::Lane(lane, block.window(lane)?)))
+                        .for_each(|closed| on_closed(at, closed)),
+                }
                 block.agreed = Some(Tally { start, count: 1, last_time: time });
                 block.numbers = [Numbers::EMPTY; LANES];
             } else {

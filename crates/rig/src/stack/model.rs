@@ -135,7 +135,7 @@ pub fn check(
 /// Numbers that a producer was told mean what they meant.
 fn check_names(state: &State, names: &Names) -> Result<(), String> {
     for (path, told) in &names.tags {
-        let found = TagPath::new(path).ok().and_then(|path| state.definitions.find(&path).cloned());
+        let found = TagPath::new(path).ok().and_then(|path| state.definitions.find(&path));
         let Some(found) = found else { return Err(format!("tag {path} had number {}, now none", told.id)) };
         let source = state.definitions.source_name(found.source);
         if (found.id.0, found.kind, source) != (told.id, told.kind, &told.source) {

@@ -113,10 +113,7 @@ impl FrameSink for PassSink {
         let tags = pass.declare(id, &declarations).map_err(|_| full("tags", u64::from(model::limits::TAGS_MAX)))?;
         let texts = pass.texts(texts).map_err(|_| full("texts", u64::from(model::limits::TEXTS_MAX)))?;
         let position = pass.seal_definitions(self.now).map_err(Refusal::Later)?;
-        if pass.durable() < position {
-            return Err(Refusal::Later(Refused::Busy));
-        }
-        Ok(Registered { tags, texts })
+        Ok(Registered { tags, texts, position })
     }
 
     fn take(&mut self, frame: frame::Frame<'_>, received: TimestampNs) -> Result<Taken, TakeError> {
