@@ -135,11 +135,13 @@ fn modbus_config(addresses: &[SocketAddr], options: &Modbus) -> String {
             "\n[[source]]\nname    = \"d{device}\"\nkind    = \"modbus\"\naddress = \"tcp://{address}\"\nunit_id = 1\n\
              path    = \"fleet/d{device}\"\nevery   = \"{every}ms\"\ntimeout = \"1s\"\ndepth   = {depth}\n"
         );
+        // One short line a tag: a configuration with as many tags as it may have stays below its size.
+        text.push_str("tag = [\n");
         for tag in 0..tags {
             let at = tag * usize::from(polling.stride);
-            let _ =
-                write!(text, "\n  [[source.tag]]\n  name = \"t{tag}\"\n  at   = \"holding:{at}\"\n  type = \"u16\"\n");
+            let _ = writeln!(text, "{{name=\"t{tag}\",at=\"holding:{at}\"}},");
         }
+        text.push_str("]\n");
     }
     text + &polling::requests(polling)
 }
@@ -175,9 +177,9 @@ mod tests {
         let Command::Modbus(options) = Args::parse_from(line.split(' ')).command else { panic!("not modbus") };
         let addresses = [5001, 5002].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let text = modbus_config(&addresses, &options);
-        assert_eq!((text.matches("[[source]]").count(), text.matches("[[source.tag]]").count()), (2, 6));
+        assert_eq!((text.matches("[[source]]").count(), text.matches("{name=").count()), (2, 6));
         assert!(text.contains("address = \"tcp://127.0.0.1:5002\"") && text.contains("every   = \"50ms\""));
-        assert!(text.contains("at   = \"holding:10\"") && text.contains("depth   = 4"));
+        assert!(text.contains("at=\"holding:10\"") && text.contains("depth   = 4"));
         assert_eq!((text.matches("[[request]]").count(), text.contains("tag = \"t1\"")), (2, true));
         let text = opcua_config("opc.tcp://127.0.0.1:4841/fleet", 2, 2, Duration::from_secs(1));
         assert_eq!((text.matches("[[source]]").count(), text.matches("[[source.tag]]").count()), (1, 4));

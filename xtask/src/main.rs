@@ -91,7 +91,7 @@ enum Task {
         /// Rounds of fan-out, scale and polling: each measures everything once, in turns
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
         rounds: u32,
-        /// Fan-out: measure the binaries that are there
+        /// Fan-out and polling: measure the binaries that are there
         #[arg(long)]
         built: bool,
         /// Polling: one part of it
@@ -124,8 +124,8 @@ fn main() -> ExitCode {
         Task::Bench { what, seconds, rounds, built, .. } if what == "fanout" => {
             bench::fanout::run(seconds, rounds, built)
         }
-        Task::Bench { what, seconds, rounds, part, .. } if what == "polling" => {
-            bench::polling::run(&part, seconds, rounds)
+        Task::Bench { what, seconds, rounds, part, built } if what == "polling" => {
+            bench::polling::run(&part, seconds, rounds, built)
         }
         Task::Bench { what, seconds, rounds, .. } if what == "scale" => bench::scale::run(seconds, rounds),
         Task::Bench { seconds, .. } => bench::run(seconds),

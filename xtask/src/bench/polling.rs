@@ -141,8 +141,10 @@ impl Job {
 }
 
 /// Measures one part, or all, and prints.
-pub fn run(part: &str, seconds: u32, rounds: u32) -> Result<(), Story> {
-    shell::build(&["millstream", "loadgen"])?;
+pub fn run(part: &str, seconds: u32, rounds: u32, is_built: bool) -> Result<(), Story> {
+    if !is_built {
+        shell::build(&["millstream", "loadgen"])?;
+    }
     let is_asked = |name: &str| part == name || part == "all";
     if is_asked("fast") {
         println!("\none device, one connection, as fast as it goes:\n");
