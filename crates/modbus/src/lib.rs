@@ -23,6 +23,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alarm;
 pub mod backoff;
 pub mod codec;
 mod command;

@@ -12,6 +12,7 @@
 //!
 //! It deliberately knows nothing of frames, logs or shards.
 
+pub mod alarm;
 pub mod clock;
 pub mod disk;
 mod host;

@@ -2,7 +2,7 @@
 //!
 //! Invariants
 //! - A time counts from before the call is written to after its answer was read.
-//! - One call at a time on a connection, all connections kept; what is answered otherwise than with
+//! - One call at a time on a connection, which stands before the time begins; what is answered otherwise than with
 //!   200 is counted and has no time.
 //!
 //! The calls go out from the devices' own thread, one event loop for all of them: what that loop was
@@ -54,17 +54,14 @@ pub(crate) async fn run(plan: &Plan, time: Duration) -> Result<Taken, Failure> {
     let mut taken =
         Taken { single: histogram(), in_a_row: histogram(), at_once: histogram(), failed: 0, first_failure: None };
     let start = Instant::now();
-    let mut lines = Vec::new();
-    for _ in 0..plan.points.max(1) {
-        lines.push(Line::open(&plan.http).await?);
-    }
+    let mut line = Line::open(&plan.http).await?;
     let pause = Duration::from_secs_f64(1.0 / plan.per_s.max(0.01));
     let singles = if plan.points > 0 { time / 2 } else { time };
     let mut value = 0_u16;
     while start.elapsed() < singles {
         let begin = Instant::now();
         value = value.wrapping_add(1);
-        let answer = lines[0].post("point-0", value).await?;
+        let answer = line.post("point-0", value).await?;
         if taken.note(&answer) {
             record(&mut taken.single, begin);
         }
@@ -75,19 +72,23 @@ pub(crate) async fn run(plan: &Plan, time: Duration) -> Result<Taken, Failure> {
         let begin = Instant::now();
         let mut fine = true;
         for point in 0..plan.points {
-            fine &= taken.note(&lines[0].post(&format!("point-{point}"), value).await?);
+            fine &= taken.note(&line.post(&format!("point-{point}"), value).await?);
         }
         if fine {
             record(&mut taken.in_a_row, begin);
         }
         value = value.wrapping_add(1);
+        // New ones each time: a server may close what stands idle.
+        let mut lines = Vec::with_capacity(plan.points);
+        for _ in 0..plan.points {
+            lines.push(Line::open(&plan.http).await?);
+        }
         let begin = Instant::now();
-        let (answers, kept) = at_once(lines, value).await?;
+        let answers = at_once(lines, value).await?;
         // Not short-circuited: every answer counts.
         if answers.iter().fold(true, |fine, answer| taken.note(answer) && fine) {
             record(&mut taken.at_once, begin);
         }
-        lines = kept;
     }
     Ok(taken)
 }
@@ -97,18 +98,16 @@ fn record(histogram: &mut Histogram<u64>, begin: Instant) {
 }
 
 /// One call on each connection, all at the same time.
-async fn at_once(lines: Vec<Line>, value: u16) -> Result<(Vec<Answer>, Vec<Line>), Failure> {
+async fn at_once(lines: Vec<Line>, value: u16) -> Result<Vec<Answer>, Failure> {
     let mut calls = JoinSet::new();
     for (point, mut line) in lines.into_iter().enumerate() {
-        calls.spawn(async move { (line.post(&format!("point-{point}"), value).await, line) });
+        calls.spawn(async move { line.post(&format!("point-{point}"), value).await });
     }
-    let (mut answers, mut lines) = (Vec::new(), Vec::new());
-    while let Some(done) = calls.join_next().await {
-        let (answer, line) = done.map_err(Failure::of)?;
-        answers.push(answer?);
-        lines.push(line);
+    let mut answers = Vec::new();
+    while let Some(answer) = calls.join_next().await {
+        answers.push(answer.map_err(Failure::of)??);
     }
-    Ok((answers, lines))
+    Ok(answers)
 }
 
 impl Taken {
