@@ -17,7 +17,6 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use uring::alarm::Alarms;
 use uring::clock::SystemClock;
 use uring::disk::DirectoryStorage;
 use uring::net::NetOptions;
@@ -166,7 +165,7 @@ impl ShardParts {
         };
         LOCAL.with(|slot| *slot.borrow_mut() = Some(Rc::new(local)));
 
-        spawn_sources(context, &site, shard, &pass)?;
+        spawn_sources(context, &site, shard, &pass);
         context.spawn(Lane::Event, "watch", flows::watch(Rc::clone(&pass), Arc::clone(&site)));
         let journal_end = self.journal.as_ref().map(OpenJournal::end);
         let flow_stage = self.journal.map(|journal| journal.build(context, &site)).transpose()?;
@@ -192,15 +191,8 @@ fn log_settings(site: &Site, shard: ShardId) -> log::Settings {
     }
 }
 
-fn spawn_sources(
-    context: &ShardContext,
-    site: &Arc<Site>,
-    shard: ShardId,
-    pass: &Rc<RefCell<Pass>>,
-) -> std::io::Result<()> {
-    let alarms = Alarms::new()?;
-    context.spawn(Lane::Telemetry, "alarms", alarms.clone().run());
-    let clock: Rc<dyn Clock> = Rc::new(alarms);
+fn spawn_sources(context: &ShardContext, site: &Arc<Site>, shard: ShardId, pass: &Rc<RefCell<Pass>>) {
+    let clock: Rc<dyn Clock> = Rc::new(SystemClock);
     let kick = {
         let context = context.clone();
         Rc::new(move || context.kick())
@@ -226,7 +218,6 @@ fn spawn_sources(
             SourceKind::Native(_) => {} // native sources come to us: the native stage
         }
     }
-    Ok(())
 }
 
 fn spawn_http(

@@ -1,7 +1,6 @@
 //! Time and randomness.
 
 use model::TimestampNs;
-use std::task::{Context, Poll};
 
 /// Two clocks: one that people read, one that never goes back.
 pub trait Clock {
@@ -10,17 +9,6 @@ pub trait Clock {
 
     /// Nanoseconds since some start. Never goes back; timers and durations use it.
     fn monotonic_ns(&self) -> u64;
-
-    /// A timer of this clock; `None` where the runtime's own have to do.
-    fn timer(&self) -> Option<Box<dyn Timer>> {
-        None
-    }
-}
-
-/// Waits for a time, more closely than to the millisecond.
-pub trait Timer {
-    /// Ready once [`Clock::monotonic_ns`] has reached `at_ns`. Another time than before replaces it.
-    fn poll_at(&mut self, at_ns: u64, context: &mut Context<'_>) -> Poll<()>;
 }
 
 /// A source of randomness for jitter and identifiers; not for secrets.

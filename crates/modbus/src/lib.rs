@@ -23,7 +23,6 @@
 
 #![forbid(unsafe_code)]
 
-mod alarm;
 pub mod backoff;
 pub mod codec;
 mod command;

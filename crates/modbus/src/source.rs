@@ -9,7 +9,6 @@
 //!
 //! It decides nothing: what is sent, when, and what an answer means is the poller's.
 
-use crate::alarm::Alarm;
 use crate::gaps::Moment;
 use crate::layout::declarations;
 use crate::loss::Loss;
@@ -19,15 +18,15 @@ use env::Clock;
 use model::device::{Commands, DeviceError, Pending};
 use model::{Intake, SourceId, SourceState, TagId};
 use std::collections::hash_map::DefaultHasher;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::hash::{Hash, Hasher};
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::time::{Instant, Sleep, sleep};
 
 /// Bytes of the read buffer: thirty of the longest frames.
 const BUFFER_BYTES: usize = 8 * 1024;
@@ -35,6 +34,8 @@ const BUFFER_BYTES: usize = 8 * 1024;
 const READ_BUDGET: usize = 4;
 /// Wait before a refused declaration is tried again.
 const DECLARE_AGAIN: Duration = Duration::from_secs(5);
+/// Longest sleep; what is due later is looked at then.
+const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
 /// Runs a Modbus TCP source until `stop` ends: declares it and its tags (`path[/unit]/tag`), polls
 /// its units, and says readings, gaps, states and counts through `intake`. Spawn it on the shard's
@@ -66,8 +67,8 @@ pub async fn run(
     let mut hasher = DefaultHasher::new();
     (&name, clock.wall().0).hash(&mut hasher);
     let poller = Poller::new(&settings, source, &ids, hasher.finish());
-    let alarm = Alarm::new(&*clock);
-    let mut shell = Shell { settings, intake, clock, poller, commands, alarm };
+    let sleep = Box::pin(sleep(Duration::ZERO));
+    let mut shell = Shell { settings, intake, clock, poller, commands, sleep, asleep_until: None };
     tokio::select! {
         biased;
         () = stop.as_mut() => {}
@@ -139,7 +140,8 @@ struct Shell {
     clock: Rc<dyn Clock>,
     poller: Poller,
     commands: Commands,
-    alarm: Alarm,
+    sleep: Pin<Box<Sleep>>,
+    asleep_until: Option<u64>,
 }
 
 /// Which of the things waited for came first.
@@ -202,10 +204,9 @@ impl Shell {
     /// Waits for a command or for time.
     async fn idle(&mut self) -> Option<Pending> {
         let room = self.poller.has_room();
-        let now = self.now();
-        self.alarm.set(now.mono_ns, self.poller.next_ns(now));
+        self.reset_sleep();
         tokio::select! {
-            () = poll_fn(|context| self.alarm.poll(context)) => None,
+            () = self.sleep.as_mut() => None,
             pending = self.commands.next(), if room => Some(pending),
         }
     }
@@ -228,10 +229,11 @@ impl Shell {
                 Woke::Readable => self.read(stream, buffer).await,
                 other => other,
             };
+            let now = self.now();
             match woke {
-                Woke::Broken(loss) => self.poller.on_lost(self.now(), loss, &*self.intake),
-                Woke::Time => self.poller.on_time(self.now(), &*self.intake),
-                Woke::Command(pending) => self.poller.on_command(self.now(), pending, &*self.intake),
+                Woke::Broken(loss) => self.poller.on_lost(now, loss, &*self.intake),
+                Woke::Time => self.poller.on_time(now, &*self.intake),
+                Woke::Command(pending) => self.poller.on_command(now, pending, &*self.intake),
                 Woke::Readable | Woke::Writable => {}
             }
         }
@@ -279,6 +281,18 @@ impl Shell {
         }
         tokio::task::yield_now().await;
         Woke::Time
+    }
+
+    /// Sets the timer to when the poller has something to do by time; only anew when that time
+    /// changed.
+    fn reset_sleep(&mut self) {
+        let now = self.now();
+        let next = self.poller.next_ns(now);
+        if self.asleep_until != Some(next) || self.sleep.is_elapsed() {
+            let wait = Duration::from_nanos(next.saturating_sub(now.mono_ns)).min(SLEEP_MAX);
+            self.sleep.as_mut().reset(Instant::now() + wait);
+            self.asleep_until = Some(next);
+        }
     }
 }
 

@@ -12,7 +12,6 @@
 //!
 //! It deliberately knows nothing of frames, logs or shards.
 
-pub mod alarm;
 pub mod clock;
 pub mod disk;
 mod host;
