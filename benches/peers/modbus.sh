@@ -53,9 +53,9 @@ measure() {
     start "$1"
     local pid=$!
     # However this ends, what was started does, too.
-    trap 'kill $pid 2>/dev/null || true' EXIT
+    trap "kill $pid 2>/dev/null || true" EXIT
     devices --measure --seconds "$seconds" --server-pid $pid --core 0 --server-core 1 --json >"$work.report"
-    kill $pid
+    kill $pid 2>/dev/null || true # a client ends with its device
     wait $pid 2>/dev/null || true
     trap - EXIT
     local field
