@@ -21,8 +21,10 @@ pub(crate) enum Command {
     Fanout(Fanout),
     /// Write a known series, read it back over HTTP and compare sample by sample
     Verify(Verify),
-    /// Be N Modbus TCP devices with M registers each, to be polled
+    /// Be N Modbus TCP devices with M registers each, to be polled; measure how well
     Modbus(Modbus),
+    /// Poll a Modbus TCP device with a bare client or with tokio-modbus, to compare with
+    Poll(Poll),
     /// Be an OPC UA server with N devices of M variables each, to be subscribed to
     Opcua(Opcua),
 }
@@ -64,7 +66,7 @@ fn rate(text: &str) -> Result<Rate, String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "write a number and a unit, e.g. 100ms, 5s or 2m".to_owned();
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
     let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
@@ -266,6 +268,39 @@ pub(crate) struct Modbus {
     /// How often Millstream shall poll (goes into --config)
     #[arg(long, default_value = "100ms", value_parser = duration)]
     pub(crate) every: Duration,
+    #[command(flatten)]
+    pub(crate) polling: crate::polling::Options,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Poll {
+    /// The device
+    #[arg(long)]
+    pub(crate) address: SocketAddr,
+    /// What polls
+    #[arg(long, value_enum)]
+    pub(crate) client: PollClient,
+    /// Requests under way at once; tokio-modbus has one
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) depth: u16,
+    /// Blocks that are read in turn, from register 0 on
+    #[arg(long, default_value_t = 480, value_parser = clap::value_parser!(u16).range(1..=524))]
+    pub(crate) blocks: u16,
+    /// Registers of a block
+    #[arg(long, default_value_t = 125, value_parser = clap::value_parser!(u16).range(1..=125))]
+    pub(crate) registers: u16,
+    /// Stop after so many seconds
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) seconds: f64,
+}
+
+/// A client to compare with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PollClient {
+    /// A loop over a blocking socket: requests out, answers in, nothing decoded
+    Bare,
+    /// The tokio-modbus crate, one request at a time
+    TokioModbus,
 }
 
 #[derive(Clone, Debug, clap::Args)]

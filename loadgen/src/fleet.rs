@@ -1,7 +1,7 @@
 //! `loadgen modbus` and `loadgen opcua`: plants to poll against, and a configuration that fits.
 
-use crate::Failure;
 use crate::args::{Fleet, Modbus, Opcua};
+use crate::{Failure, polling};
 use plant::fleet::{ModbusFleet, OpcuaFleet};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -16,11 +16,21 @@ const CONFIG_TAGS_MAX: usize = 100_000;
 
 /// Runs `loadgen modbus`.
 pub(crate) fn modbus(options: &Modbus) -> Result<bool, Failure> {
-    let fleet = &options.fleet;
+    let (fleet, polling) = (&options.fleet, &options.polling);
+    let config = |addresses: &[SocketAddr]| write_config(fleet, &modbus_config(addresses, options));
+    if polling.measure {
+        return polling::run(options, config);
+    }
+    if polling.port != 0 {
+        if fleet.config.is_none() {
+            return Err(Failure::Usage("--port is for --measure, or for --config".to_owned()));
+        }
+        return config(&polling::fixed_addresses(options)?).map(|()| true);
+    }
     runtime()?.block_on(async {
         let plant = ModbusFleet::start(fleet.bind, fleet.devices, fleet.tags).await.map_err(Failure::of)?;
         let addresses: Vec<String> = plant.addresses().iter().map(SocketAddr::to_string).collect();
-        write_config(fleet, &modbus_config(&addresses, fleet.tags, options.every))?;
+        config(plant.addresses())?;
         announce(fleet, &addresses);
         wait(fleet.seconds).await;
         let requests: u64 = (0..fleet.devices).map(|device| plant.requests(device)).sum();
@@ -114,22 +124,26 @@ http     = \"127.0.0.1:8080\"
 native   = \"127.0.0.1:7070\"
 ";
 
-fn modbus_config(addresses: &[String], tags: usize, every: Duration) -> String {
+fn modbus_config(addresses: &[SocketAddr], options: &Modbus) -> String {
+    let (tags, polling) = (options.fleet.tags, &options.polling);
+    let (every, depth) = (options.every.as_millis(), polling.depth);
     let mut text = format!("# Made by loadgen modbus.\n\n{SERVER}");
     for (device, address) in addresses.iter().enumerate() {
         // Writing into a String cannot fail.
         let _ = write!(
             text,
             "\n[[source]]\nname    = \"d{device}\"\nkind    = \"modbus\"\naddress = \"tcp://{address}\"\nunit_id = 1\n\
-             path    = \"fleet/d{device}\"\nevery   = \"{}ms\"\ntimeout = \"1s\"\n",
-            every.as_millis()
+             path    = \"fleet/d{device}\"\nevery   = \"{every}ms\"\ntimeout = \"1s\"\ndepth   = {depth}\n"
         );
+        // One short line a tag: a configuration with as many tags as it may have stays below its size.
+        text.push_str("tag = [\n");
         for tag in 0..tags {
-            let _ =
-                write!(text, "\n  [[source.tag]]\n  name = \"t{tag}\"\n  at   = \"holding:{tag}\"\n  type = \"u16\"\n");
+            let at = tag * usize::from(polling.stride);
+            let _ = writeln!(text, "{{name=\"t{tag}\",at=\"holding:{at}\"}},");
         }
+        text.push_str("]\n");
     }
-    text
+    text + &polling::requests(polling)
 }
 
 fn opcua_config(address: &str, devices: usize, tags: usize, every: Duration) -> String {
@@ -154,14 +168,19 @@ fn opcua_config(address: &str, devices: usize, tags: usize, every: Duration) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::{Args, Command};
+    use clap::Parser;
 
     #[test]
     fn a_configuration_has_every_device_and_tag() {
-        let addresses = ["127.0.0.1:5001".to_owned(), "127.0.0.1:5002".to_owned()];
-        let text = modbus_config(&addresses, 3, Duration::from_millis(50));
-        assert_eq!((text.matches("[[source]]").count(), text.matches("[[source.tag]]").count()), (2, 6));
+        let line = "loadgen modbus --tags 3 --every 50ms --stride 5 --depth 4 --points 2";
+        let Command::Modbus(options) = Args::parse_from(line.split(' ')).command else { panic!("not modbus") };
+        let addresses = [5001, 5002].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let text = modbus_config(&addresses, &options);
+        assert_eq!((text.matches("[[source]]").count(), text.matches("{name=").count()), (2, 6));
         assert!(text.contains("address = \"tcp://127.0.0.1:5002\"") && text.contains("every   = \"50ms\""));
-        assert!(text.contains("at   = \"holding:2\""));
+        assert!(text.contains("at=\"holding:10\"") && text.contains("depth   = 4"));
+        assert_eq!((text.matches("[[request]]").count(), text.contains("tag = \"t1\"")), (2, true));
         let text = opcua_config("opc.tcp://127.0.0.1:4841/fleet", 2, 2, Duration::from_secs(1));
         assert_eq!((text.matches("[[source]]").count(), text.matches("[[source.tag]]").count()), (1, 4));
         assert!(text.contains("node = \"nsu=urn:riverside:fleet;s=d1.t1\"") && text.contains("\"1000ms\""));

@@ -2,7 +2,8 @@
 //!
 //! Purpose: `native` drives frames and measures throughput and latency, `fanout` publishes events and
 //! is their subscribers, `verify` writes a series that it can compute again and reads it back sample by
-//! sample, `modbus` and `opcua` are plants to poll against.
+//! sample, `modbus` and `opcua` are plants to poll against, the first of which measures how it is polled; `poll` is
+//! a client to compare with.
 //!
 //! Invariants
 //! - G1: nothing of the server's crates is used: what is measured is what any producer sees.
@@ -28,6 +29,8 @@ mod hiccup;
 mod http;
 mod machine;
 mod native;
+mod poll;
+mod polling;
 mod receiver;
 mod report;
 mod series;
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Fanout(options) => fanout::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Modbus(options) => fleet::modbus(&options),
+        Command::Poll(options) => poll::run(&options),
         Command::Opcua(options) => fleet::opcua(&options),
     };
     match done {

@@ -23,7 +23,7 @@ const PACKAGES: &[&str] = &[
 /// Python packages, pinned. `moto` is an S3 store.
 const PYTHON: &[&str] = &["pymodbus==3.16.1", "asyncua==2.1.0", "moto[server]==5.2.5"];
 /// npm packages, pinned.
-const NPM: &[&str] = &["node-opcua@2.182.2"];
+const NPM: &[&str] = &["node-opcua@2.182.2", "modbus-serial@8.0.25"];
 
 /// Where peers are installed.
 pub fn folder() -> PathBuf {
