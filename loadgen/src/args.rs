@@ -17,6 +17,10 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Send native frames; measure samples/s and the time to their acknowledgement
     Native(Native),
+    /// Send samples over HTTP, in line protocol or JSON; measure samples/s and the time to the answer
+    Http(crate::ingest::Options),
+    /// Send samples to a JetStream stream, for comparison
+    Nats(crate::nats::Options),
     /// Publish events, be their subscribers, and measure the deliveries
     Fanout(Fanout),
     /// Write a known series, read it back over HTTP and compare sample by sample
@@ -54,7 +58,7 @@ pub(crate) enum Rate {
     PerS(f64),
 }
 
-fn rate(text: &str) -> Result<Rate, String> {
+pub(crate) fn rate(text: &str) -> Result<Rate, String> {
     if text == "max" {
         return Ok(Rate::Max);
     }
@@ -64,7 +68,7 @@ fn rate(text: &str) -> Result<Rate, String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "write a number and a unit, e.g. 100ms, 5s or 2m".to_owned();
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
     let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
