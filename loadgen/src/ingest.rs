@@ -81,8 +81,9 @@ impl Worker for Connection<'_> {
         let mut tally = Tally::default();
         span.wait_start();
         while let Some(due) = self.schedule.next(&span) {
+            let count = self.requests.len();
             let request = &mut self.requests[self.next];
-            self.next = (self.next + 1) % self.requests.len();
+            self.next = (self.next + 1) % count;
             let time_ns = match self.every_ns {
                 Some(every_ns) => self.start_ns.saturating_add(every_ns.saturating_mul(request.rounds() as i64)),
                 None => client::now().0,

@@ -122,7 +122,9 @@ fn main() -> ExitCode {
         Task::Sabotage { seeds } => sabotage::run(seeds),
         Task::Killsweep { points, io } => fault::killsweep(points, &io),
         Task::Powercut { runs, fs } => fault::powercut(runs, &fs),
-        Task::Bench { what, seconds, rounds, built } if what == "fanout" => bench::fanout::run(seconds, rounds, built),
+        Task::Bench { what, seconds, rounds, built, .. } if what == "fanout" => {
+            bench::fanout::run(seconds, rounds, built)
+        }
         Task::Bench { what, seconds, rounds, .. } if what == "scale" => bench::scale::run(seconds, rounds),
         Task::Bench { what, peer, seconds, rounds, built } if what == "peers" => {
             bench::peers::run(&peer, seconds, rounds, built)
