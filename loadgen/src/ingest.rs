@@ -25,7 +25,12 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(crate) fn run(options: &Options) -> Result<bool, Failure> {
     load::prepare(&options.measure)?;
     let goal = goal(options)?;
-    let body = options.body.min(options.tags);
+    let body = body_samples(options);
+    if body > options.tags && options.every.is_none() {
+        return Err(Failure::Usage(
+            "a body with several samples of a tag needs --every, so that their times differ".into(),
+        ));
+    }
     let schedule = Schedule::new(options.rate, body);
     let mut connections: Vec<Connection<'_>> =
         (0..options.connections as usize).map(|index| Connection::new(options, &goal, index, &schedule)).collect();
@@ -38,6 +43,11 @@ pub(crate) fn run(options: &Options) -> Result<bool, Failure> {
         "open_loop": options.rate != Rate::Max,
     });
     Ok(outcome.print(&options.measure, &about, details))
+}
+
+/// Samples of a body: at most all tags of a connection once, or all of them several times.
+fn body_samples(options: &Options) -> u32 {
+    if options.body <= options.tags { options.body } else { options.body - options.body % options.tags }
 }
 
 fn goal(options: &Options) -> Result<Goal, Failure> {
@@ -67,9 +77,11 @@ struct Connection<'a> {
 
 impl<'a> Connection<'a> {
     fn new(options: &Options, goal: &Goal, index: usize, schedule: &'a Schedule) -> Connection<'a> {
-        let (tags, body) = (options.tags as usize, options.body.min(options.tags) as usize);
-        let requests = (0..tags.div_ceil(body))
-            .map(|part| Request::new(goal, index, tags, part * body..tags.min((part + 1) * body)))
+        let (tags, body) = (options.tags as usize, body_samples(options) as usize);
+        let rounds = (body / tags).max(1);
+        let run = body.min(tags);
+        let requests = (0..tags.div_ceil(run))
+            .map(|part| Request::new(goal, index, tags, part * run..tags.min((part + 1) * run), rounds))
             .collect();
         let every_ns = options.every.map(|every| i64::try_from(every.as_nanos()).unwrap_or(i64::MAX));
         Connection { wire: Wire::new(&goal.host), requests, next: 0, schedule, start_ns: client::now().0, every_ns }
@@ -89,7 +101,7 @@ impl Worker for Connection<'_> {
                 None => client::now().0,
             };
             let samples = request.samples();
-            let bytes = request.write(time_ns);
+            let bytes = request.write(time_ns, self.every_ns.unwrap_or(0));
             let length = bytes.len() as u64;
             match self.wire.call(bytes) {
                 Ok(answer) if (200..300).contains(&answer.status) => {

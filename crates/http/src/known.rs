@@ -12,15 +12,55 @@ use crate::limits::NAMES_BYTES_MAX;
 use crate::line;
 use model::{TagPath, TimestampNs, Value};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// What an entry takes beside its texts, about.
-const ENTRY_BYTES: usize = 96;
+const ENTRY_BYTES: usize = 128;
 
 /// The names, by source path, line head and field name.
 #[derive(Default)]
 pub(crate) struct Names {
-    paths: HashMap<Box<str>, TagPath>,
+    names: Vec<Name>,
+    by_key: HashMap<Arc<str>, usize>,
     bytes: usize,
+}
+
+struct Name {
+    key: Arc<str>,
+    path: TagPath,
+    /// The name that came behind this one the last time: senders keep an order, and looking there first
+    /// is a comparison and not a search.
+    next: usize,
+}
+
+impl Names {
+    /// The place of a name that comes behind the one at `last`.
+    fn find(&mut self, last: usize, key: &str) -> Option<usize> {
+        let guess = self.names.get(last).map_or(0, |name| name.next);
+        if self.names.get(guess).is_some_and(|name| *name.key == *key) {
+            return Some(guess);
+        }
+        let found = *self.by_key.get(key)?;
+        if let Some(name) = self.names.get_mut(last) {
+            name.next = found;
+        }
+        Some(found)
+    }
+
+    fn learn(&mut self, key: &str, path: &TagPath) {
+        if self.by_key.contains_key(key) {
+            return;
+        }
+        let bytes = key.len() + path.as_str().len() + ENTRY_BYTES;
+        if self.bytes + bytes > NAMES_BYTES_MAX {
+            *self = Names::default();
+        }
+        self.bytes += bytes;
+        let key: Arc<str> = key.into();
+        let at = self.names.len();
+        self.by_key.insert(Arc::clone(&key), at);
+        self.names.push(Name { key, path: path.clone(), next: at + 1 });
+    }
 }
 
 /// A field of a line.
@@ -33,6 +73,8 @@ pub(crate) struct Reader<'a> {
     /// The body is plain ([`line::is_plain`]): its names may be looked up.
     is_plain: bool,
     key: String,
+    /// Place of the name that was found last.
+    last: usize,
     /// The fields of the line that was read last.
     pub(crate) fields: Vec<Field>,
 }
@@ -40,7 +82,7 @@ pub(crate) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Reads lines of a body whose tags lie below a path and whose times count in a unit.
     pub(crate) fn new(prefix: &'a str, unit_ns: i64, is_plain: bool) -> Reader<'a> {
-        Reader { prefix, unit_ns, is_plain, key: String::new(), fields: Vec::new() }
+        Reader { prefix, unit_ns, is_plain, key: String::new(), last: usize::MAX, fields: Vec::new() }
     }
 
     /// Reads a line into `fields` and answers its time, if it has one.
@@ -65,7 +107,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The line's time, if all of its names are known and nothing else needs a closer look.
-    fn known(&mut self, names: &Names, parts: &Parts<'_>) -> Option<Option<TimestampNs>> {
+    fn known(&mut self, names: &mut Names, parts: &Parts<'_>) -> Option<Option<TimestampNs>> {
         self.fields.clear();
         let time = match parts.time {
             None => None,
@@ -73,8 +115,8 @@ impl<'a> Reader<'a> {
         };
         for field in parts.fields.split(',') {
             let (name, value) = field.split_once('=')?;
-            let path = names.paths.get(key(&mut self.key, self.prefix, parts.head, name))?;
-            self.fields.push((path.clone(), line::unquoted(value)?));
+            self.last = names.find(self.last, key(&mut self.key, self.prefix, parts.head, name))?;
+            self.fields.push((names.names[self.last].path.clone(), line::unquoted(value)?));
         }
         Some(time)
     }
@@ -83,14 +125,7 @@ impl<'a> Reader<'a> {
     fn learn(&mut self, names: &mut Names, parts: &Parts<'_>) {
         for (field, (path, _)) in parts.fields.split(',').zip(&self.fields) {
             let Some((name, _)) = field.split_once('=') else { return };
-            let key = key(&mut self.key, self.prefix, parts.head, name);
-            let bytes = key.len() + path.as_str().len() + ENTRY_BYTES;
-            if names.bytes + bytes > NAMES_BYTES_MAX {
-                *names = Names::default();
-            }
-            if names.paths.insert(key.into(), path.clone()).is_none() {
-                names.bytes += bytes;
-            }
+            names.learn(key(&mut self.key, self.prefix, parts.head, name), path);
         }
     }
 }
@@ -175,7 +210,7 @@ mod tests {
             both(&mut names, &text);
             assert!(names.bytes <= NAMES_BYTES_MAX);
         }
-        assert!(names.paths.len() > 100);
+        assert!(names.names.len() > 100);
     }
 
     proptest! {

@@ -27,23 +27,24 @@ pub(super) struct Request {
     bytes: Vec<u8>,
     /// Number of the first tag among all tags of all connections.
     first: usize,
-    /// Where each sample's value and time stand.
+    /// Where each sample's value and time stand: all tags of the run, and all again for each further round.
     places: Vec<(usize, usize)>,
+    run: usize,
     rounds: u64,
 }
 
 impl Request {
-    /// The request for these tags of a connection that has `tags` in all.
-    pub(super) fn new(goal: &Goal, connection: usize, tags: usize, run: Range<usize>) -> Request {
+    /// The request for `rounds` samples of each of these tags of a connection that has `tags` in all.
+    pub(super) fn new(goal: &Goal, connection: usize, tags: usize, run: Range<usize>, rounds: usize) -> Request {
         let mut body = Vec::new();
-        let mut places = Vec::with_capacity(run.len());
+        let mut places = Vec::with_capacity(run.len() * rounds);
         let first = connection * tags + run.start;
         let (between, around) = match goal.format {
             Format::Line => ("\n", ["", "\n"]),
             Format::Json => (",\n", ["[", "]"]),
         };
         body.extend_from_slice(around[0].as_bytes());
-        for (i, tag) in run.enumerate() {
+        for (i, tag) in (0..rounds).flat_map(|_| run.clone()).enumerate() {
             if i > 0 {
                 body.extend_from_slice(between.as_bytes());
             }
@@ -78,29 +79,34 @@ impl Request {
         let head = bytes.len();
         bytes.append(&mut body);
         places.iter_mut().for_each(|(value_at, time_at)| (*value_at, *time_at) = (*value_at + head, *time_at + head));
-        Request { bytes, first, places, rounds: 0 }
+        Request { bytes, first, places, run: run.len(), rounds: 0 }
     }
 
     pub(super) fn samples(&self) -> u64 {
         self.places.len() as u64
     }
 
-    /// How often it was written.
+    /// Samples of each tag that were written so far.
     pub(super) fn rounds(&self) -> u64 {
         self.rounds
     }
 
-    /// The request with the values of the next round and this time.
-    pub(super) fn write(&mut self, time_ns: i64) -> &[u8] {
-        let mut time = TIME.as_bytes().to_vec();
-        // A time outside of nineteen digits would be cut; the clock of no machine that runs this says one.
-        let _ = write!(&mut time[..], "{time_ns:019}");
-        for (i, (value_at, time_at)) in self.places.iter().enumerate() {
-            let hundredths = reading::hundredths(self.first + i, self.rounds);
-            digits(&mut self.bytes[*value_at..*value_at + VALUE.len()], hundredths);
-            self.bytes[*time_at..*time_at + TIME.len()].copy_from_slice(&time);
+    /// The request with the values of the next rounds, the first of which is at this time and the others
+    /// each so much later.
+    pub(super) fn write(&mut self, time_ns: i64, every_ns: i64) -> &[u8] {
+        let mut time_ns = time_ns;
+        let mut time = [0; TIME.len()];
+        for round in self.places.chunks(self.run) {
+            // A time outside of nineteen digits would be cut; the clock of no machine that runs this says one.
+            let _ = write!(&mut time[..], "{time_ns:019}");
+            for (i, (value_at, time_at)) in round.iter().enumerate() {
+                let hundredths = reading::hundredths(self.first + i, self.rounds);
+                digits(&mut self.bytes[*value_at..*value_at + VALUE.len()], hundredths);
+                self.bytes[*time_at..*time_at + TIME.len()].copy_from_slice(&time);
+            }
+            self.rounds += 1;
+            time_ns = time_ns.saturating_add(every_ns);
         }
-        self.rounds += 1;
         &self.bytes
     }
 }
@@ -135,25 +141,25 @@ mod tests {
 
     #[test]
     fn lines_have_the_values_of_their_round() {
-        let mut request = Request::new(&goal(Format::Line), 1, 10, 3..5);
-        for round in 0..3 {
-            let (head, body) = body(request.write(1_790_000_000_000_000_000 + round as i64));
+        let mut request = Request::new(&goal(Format::Line), 1, 10, 3..5, 2);
+        for call in 0..2 {
+            let (head, body) = body(request.write(1_790_000_000_000_000_000 + 2 * call, 1));
             assert!(head.starts_with("POST /write?db=rig HTTP/1.1\r\nHost: h:1\r\n"), "{head}");
-            let lines: Vec<String> = (13..15)
-                .map(|tag| {
-                    let value = reading::value(tag, round);
-                    format!("loadgen,c=c1,t=t{} v={value:.2} 179000000000000000{round}\n", tag - 10)
-                })
-                .collect();
-            assert_eq!(body, lines.concat());
+            let line = |round: u64, tag: usize| {
+                let value = reading::value(tag, round);
+                format!("loadgen,c=c1,t=t{} v={value:.2} 179000000000000000{round}\n", tag - 10)
+            };
+            let first = 2 * call as u64;
+            let lines = [(first, 13), (first, 14), (first + 1, 13), (first + 1, 14)];
+            assert_eq!(body, lines.map(|(round, tag)| line(round, tag)).concat());
         }
-        assert_eq!((request.samples(), request.rounds()), (2, 3));
+        assert_eq!((request.samples(), request.rounds()), (4, 4));
     }
 
     #[test]
     fn json_is_an_array_with_the_same_values() {
-        let mut request = Request::new(&goal(Format::Json), 0, 10, 0..10);
-        let (_, body) = body(request.write(1_790_000_000_000_000_000));
+        let mut request = Request::new(&goal(Format::Json), 0, 10, 0..10, 1);
+        let (_, body) = body(request.write(1_790_000_000_000_000_000, 0));
         let samples: Vec<Value> = serde_json::from_str(&body).expect("JSON");
         assert_eq!(samples.len(), 10);
         assert_eq!(samples[7]["tag"], "site/rig/loadgen/c0/t7/v");

@@ -31,7 +31,8 @@ pub(crate) struct Options {
     /// Tags of each connection
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) tags: u32,
-    /// Samples in a body: the next ones of a connection's tags, all of one time
+    /// Samples in a body: the next ones of a connection's tags, all of one time; more than it has tags are
+    /// several samples of each, --every apart
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) body: u32,
     /// Samples per second in all connections together (open loop), or max (closed loop)

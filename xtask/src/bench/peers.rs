@@ -27,6 +27,8 @@ const LOAD_CORE: u32 = 0;
 /// Connections, and tags of each: 10,000 tags.
 const CONNECTIONS: u32 = 20;
 const TAGS_OF_EACH: u32 = 500;
+/// Lines of a body of line protocol: ten samples of each tag, as many as InfluxDB's manual advises.
+const BODY_LINES: u32 = 5_000;
 
 /// Something that takes samples, as the benchmark handles it.
 trait Server {
@@ -166,7 +168,7 @@ fn words(command: &str, more: &[&str]) -> Vec<String> {
 
 /// Words for a load in line protocol: source times are 5 ms apart, so that a peer may store them as well as it can.
 fn line_words(url: &str) -> Vec<String> {
-    words("http", &["--url", url, "--body", &TAGS_OF_EACH.to_string(), "--every", "5ms"])
+    words("http", &["--url", url, "--body", &BODY_LINES.to_string(), "--every", "5ms"])
 }
 
 /// All samples that a load had acknowledged.
