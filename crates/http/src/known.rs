@@ -1,6 +1,6 @@
 //! Names that line protocol used before: what a line's head and a field's name came to as a tag's path.
-//! Senders repeat the same few thousand names with every body; making a path of each again costs ten
-//! times what its value does.
+//! Senders repeat the same few thousand names with every body; to make a path of each again takes longer
+//! than everything else that happens to its sample.
 //!
 //! Invariants
 //! - N1: only what [`line::parse`] read gets in, under the text that it read, so that a name means
