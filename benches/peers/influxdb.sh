@@ -3,4 +3,4 @@
 # Usage: benches/peers/influxdb.sh [--seconds N] [--rounds N]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-bench_peer influxdb 4 "$@"
+bench_peer influxdb 2 "$@"

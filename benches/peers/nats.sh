@@ -3,4 +3,4 @@
 # Usage: benches/peers/nats.sh [--seconds N] [--rounds N]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-bench_peer nats 2 "$@"
+bench_peer nats 1 "$@"

@@ -3,4 +3,4 @@
 # Usage: benches/peers/victoria_metrics.sh [--seconds N] [--rounds N]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-bench_peer victoria-metrics 5 "$@"
+bench_peer victoria-metrics 2 "$@"
