@@ -30,6 +30,8 @@ pub(super) struct Wire {
     stream: TcpStream,
     buffer: Vec<u8>,
     piece: Vec<u8>,
+    /// Subscriptions so far: a broker ignores a second one of the same number.
+    subscriptions: u32,
 }
 
 /// One thing that the broker says.
@@ -47,7 +49,7 @@ impl Wire {
         stream.set_nodelay(true).map_err(wrong)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(wrong)?;
         stream.set_write_timeout(Some(PATIENCE)).map_err(wrong)?;
-        let mut wire = Wire { stream, buffer: Vec::new(), piece: vec![0; READ_BYTES] };
+        let mut wire = Wire { stream, buffer: Vec::new(), piece: vec![0; READ_BYTES], subscriptions: 0 };
         wire.write(b"CONNECT {\"verbose\":false,\"pedantic\":false,\"name\":\"loadgen\"}\r\n")?;
         Ok(wire)
     }
@@ -55,7 +57,8 @@ impl Wire {
     /// Takes everything that is sent to an inbox of this connection, and answers its name.
     pub(super) fn subscribe(&mut self, index: usize) -> Result<String, Failure> {
         let inbox = format!("_INBOX.{:x}.{index}", client::now().0);
-        self.write(format!("SUB {inbox} 1\r\n").as_bytes())?;
+        self.subscriptions += 1;
+        self.write(format!("SUB {inbox} {}\r\n", self.subscriptions).as_bytes())?;
         Ok(inbox)
     }
 
