@@ -17,6 +17,10 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Send native frames; measure samples/s and the time to their acknowledgement
     Native(Native),
+    /// Send samples over HTTP, in line protocol or JSON; measure samples/s and the time to the answer
+    Http(crate::ingest::Options),
+    /// Send samples to a JetStream stream, for comparison
+    Nats(crate::nats::Options),
     /// Publish events, be their subscribers, and measure the deliveries
     Fanout(Fanout),
     /// Write a known series, read it back over HTTP and compare sample by sample
@@ -56,7 +60,7 @@ pub(crate) enum Rate {
     PerS(f64),
 }
 
-fn rate(text: &str) -> Result<Rate, String> {
+pub(crate) fn rate(text: &str) -> Result<Rate, String> {
     if text == "max" {
         return Ok(Rate::Max);
     }

@@ -2,10 +2,16 @@
 
 use crate::Failure;
 use crate::args::Kind;
+use crate::reading;
 use client::{DatagramProducer, Options, Producer, Sample, Sequence, TagId, TagRequest, ValueKind};
 use hdrhistogram::Histogram;
 use std::collections::VecDeque;
 use std::time::Duration;
+
+/// Values that a connection keeps at hand: so few that they stay in a core's cache.
+const VALUES_KEPT: usize = 4_096;
+/// Rounds of values: at least two, so that a frame differs from the one before.
+const ROUNDS: std::ops::RangeInclusive<usize> = 2..=64;
 
 /// How a connection is made and what it sends.
 #[derive(Clone, Debug)]
@@ -43,6 +49,7 @@ pub(crate) struct Connection {
     /// Samples: all tags in an order that jumps about.
     scattered: Vec<TagId>,
     next: usize,
+    /// A frame's values of several rounds, used in turn.
     values: Vec<f64>,
     batch: Vec<Sample>,
     frame_samples: usize,
@@ -86,7 +93,7 @@ impl Connection {
             windows: windows(&tags, shape.frame_samples),
             scattered: scatter(&tags),
             next: 0,
-            values: (0..shape.frame_samples).map(|i| 20.0 + (i % 997) as f64 * 0.01).collect(),
+            values: values(index * shape.tags, shape.frame_samples),
             batch: Vec::with_capacity(shape.frame_samples),
             frame_samples: shape.frame_samples,
             pending: VecDeque::new(),
@@ -118,21 +125,21 @@ impl Connection {
         let samples = self.next_samples();
         let behind_ns = i64::try_from(now_ns.saturating_sub(due_ns)).unwrap_or(i64::MAX);
         let time = client::now().plus_ns(-behind_ns);
-        // One value changes with every frame, so that no two are the same bytes.
-        let at = self.sent_frames as usize % self.values.len();
-        self.values[at] += 0.01;
+        let rounds = self.values.len() / self.frame_samples;
+        let round = self.sent_frames as usize % rounds;
+        let values = &self.values[round * self.frame_samples..][..self.frame_samples];
         let sequence = match self.kind {
             Kind::Scan => {
                 let (first, count) = self.windows[self.next];
                 self.next = (self.next + 1) % self.windows.len();
                 match &mut self.sender {
-                    Sender::Tcp(producer) => producer.scan(first, Some(time), &self.values[..count]),
-                    Sender::Udp(producer) => producer.scan(first, Some(time), &self.values[..count]),
+                    Sender::Tcp(producer) => producer.scan(first, Some(time), &values[..count]),
+                    Sender::Udp(producer) => producer.scan(first, Some(time), &values[..count]),
                 }
             }
             Kind::Samples => {
                 self.batch.clear();
-                for value in &self.values {
+                for value in values {
                     self.batch.push(Sample::new(self.scattered[self.next], Some(time), *value));
                     self.next = (self.next + 1) % self.scattered.len();
                 }
@@ -214,6 +221,13 @@ impl Connection {
             self.pending.pop_front();
         }
     }
+}
+
+/// What the tags from `first` on read, a frame's worth after the other.
+fn values(first: usize, frame_samples: usize) -> Vec<f64> {
+    let rounds = (VALUES_KEPT / frame_samples).clamp(*ROUNDS.start(), *ROUNDS.end());
+    let value = |i: usize| reading::value(first + i % frame_samples, (i / frame_samples) as u64);
+    (0..rounds * frame_samples).map(value).collect()
 }
 
 /// Cuts runs of consecutive tags into frames.

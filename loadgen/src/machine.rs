@@ -38,6 +38,11 @@ pub(crate) fn used_between(before: &Threads, after: &Threads) -> Vec<(String, u6
     used
 }
 
+/// CPU time of all threads of a process so far, those that have ended included, nanoseconds.
+pub(crate) fn process_ns(process: &str) -> Option<u64> {
+    stat_ns(&fs::read_to_string(format!("/proc/{process}/stat")).ok()?)
+}
+
 /// Id of the calling thread.
 pub(crate) fn thread_id() -> Option<u32> {
     fs::read_link("/proc/thread-self").ok()?.file_name()?.to_str()?.parse().ok()

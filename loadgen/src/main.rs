@@ -1,9 +1,10 @@
 //! loadgen: Millstream from outside. Makes load, measures it, and checks that nothing is lost.
 //!
-//! Purpose: `native` drives frames and measures throughput and latency, `fanout` publishes events and
-//! is their subscribers, `verify` writes a series that it can compute again and reads it back sample by
-//! sample, `modbus` and `opcua` are plants to poll against, the first of which measures how it is polled; `poll` is
-//! a client to compare with.
+//! Purpose: `native` drives frames and measures throughput and latency, `http` and `nats` drive what else
+//! one could take with the same samples, `fanout` publishes events and is their subscribers, `verify`
+//! writes a series that it can compute again and reads it back sample by sample, `modbus` and `opcua`
+//! are plants to poll against, the first of which measures how it is polled; `poll` is a client to
+//! compare with.
 //!
 //! Invariants
 //! - G1: nothing of the server's crates is used: what is measured is what any producer sees.
@@ -27,10 +28,14 @@ mod fanout;
 mod fleet;
 mod hiccup;
 mod http;
+mod ingest;
+mod load;
 mod machine;
 mod native;
+mod nats;
 mod poll;
 mod polling;
+mod reading;
 mod receiver;
 mod report;
 mod series;
@@ -68,6 +73,8 @@ impl Failure {
 fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Native(options) => native::run(&options),
+        Command::Http(options) => ingest::run(&options),
+        Command::Nats(options) => nats::run(&options),
         Command::Fanout(options) => fanout::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Modbus(options) => fleet::modbus(&options),

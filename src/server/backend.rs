@@ -193,6 +193,37 @@ fn tags_of(table: &TagTable, source: &str) -> usize {
     at.and_then(|at| table.counts.get(at)).map_or(0, |count| *count as usize)
 }
 
+/// What a safety envelope asks of a tag: its value, how good that is, and when its source was last heard of
+/// it. A request asks for a few tags and must not be longer for a plant of many, so nothing that describes
+/// tags is made for it.
+pub fn live_of(site: &Site, path: &str) -> Option<(Option<Value>, Quality, TimestampNs)> {
+    let found = site.shards().iter().find_map(|port| {
+        let table = port.view.tags();
+        let tag = table.find(path)?;
+        Some((port, tag.id.0, table.source_name(tag.source).to_owned()))
+    });
+    let (port, id, source) = found?;
+    let Some(cell) = port.view.latest.read(id) else { return Some((None, Quality::BAD_WAITING, TimestampNs(0))) };
+    let quality = Quality(cell.quality);
+    let value = value_of(&port.view.texts(), cell.kind, cell.bits).filter(|_| !quality.is_bad());
+    // a server that sends changes only confirms a steady value with any other sign of life
+    let sends_changes = |one: &config::Source| one.name == source && matches!(one.kind, SourceKind::Opcua(_));
+    let heard = site.config().sources.iter().any(sends_changes).then(|| {
+        let home = site.shards()[site.shard_of_source(&source).0 as usize].view.sources();
+        let running = home.iter().find(|one| *one.name == *source && one.state.word() == "running");
+        running.and_then(|one| one.last_data)
+    });
+    let seen = TimestampNs(cell.seen_ns);
+    Some((value, quality, heard.flatten().map_or(seen, |heard| heard.max(seen))))
+}
+
+fn value_of(texts: &[Arc<str>], kind: ValueKind, bits: u64) -> Option<Value> {
+    match kind {
+        ValueKind::Text => texts.get(bits as usize).map(|text| Value::Text(Arc::clone(text))),
+        kind => Value::from_bits(kind, bits),
+    }
+}
+
 /// What a tag is now, as HTTP shows it: a bad value is no value.
 fn latest_of(view: &ShardView, texts: &[Arc<str>], tag: Arc<TagMeta>, id: u32) -> Latest {
     let Some(cell) = view.latest.read(id) else {
@@ -200,10 +231,7 @@ fn latest_of(view: &ShardView, texts: &[Arc<str>], tag: Arc<TagMeta>, id: u32) -
         return Latest { tag, time: none, source_time: None, value: None, quality, seen: none };
     };
     let quality = Quality(cell.quality);
-    let value = match cell.kind {
-        ValueKind::Text => texts.get(cell.bits as usize).map(|text| Value::Text(Arc::clone(text))),
-        kind => Value::from_bits(kind, cell.bits),
-    };
+    let value = value_of(texts, cell.kind, cell.bits);
     Latest {
         tag,
         time: TimestampNs(cell.server_time_ns),

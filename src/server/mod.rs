@@ -13,6 +13,7 @@ mod shard_main;
 mod sink;
 mod site;
 mod stages;
+mod tag_routes;
 
 pub use site::IoChoice;
 

@@ -5,6 +5,7 @@ use crate::server::recovery::{self, OpenLog};
 use crate::server::sink::PassSink;
 use crate::server::site::Site;
 use crate::server::stages::{LogStage, NativeParts, NativeStage};
+use crate::server::tag_routes::Routes;
 use config::SourceKind;
 use env::Clock;
 use model::{Intake, LogPosition, ProducerId, Sequence, ShardId};
@@ -42,6 +43,8 @@ pub struct Local {
     pub storage: Arc<DirectoryStorage>,
     /// Logs of shards that are no more.
     pub histories: Vec<History>,
+    /// Where samples go that come over HTTP on this thread.
+    pub routes: RefCell<Routes>,
 }
 
 /// A log that is only read.
@@ -162,6 +165,7 @@ impl ShardParts {
             native: native.parts(),
             storage: Arc::new(DirectoryStorage::new(PathBuf::from(&self.log.directory))),
             histories: self.histories.into_iter().map(history).collect(),
+            routes: RefCell::default(),
         };
         LOCAL.with(|slot| *slot.borrow_mut() = Some(Rc::new(local)));
 

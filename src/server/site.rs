@@ -267,11 +267,6 @@ impl Site {
         self.native.iter().find(|native| native.name == name)
     }
 
-    /// The native source below whose path a tag lies.
-    pub fn native_of(&self, tag: &model::TagPath) -> Option<&NativeSite> {
-        self.native.iter().find(|native| tag.is_below(&native.path))
-    }
-
     /// The shard of a source: the same for the same name and number of shards.
     pub fn shard_of_source(&self, name: &str) -> ShardId {
         self.shard_of(name.bytes().fold(0xCBF2_9CE4_8422_2325, |hash: u64, byte| {

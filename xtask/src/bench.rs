@@ -5,6 +5,7 @@
 //! machine and what else ran on it; the ratios and the CPU time a sample do.
 
 pub mod fanout;
+pub mod peers;
 pub mod polling;
 pub mod scale;
 

@@ -13,7 +13,7 @@
 
 use futures_util::future::BoxFuture;
 use hdrhistogram::Histogram;
-use model::{Glob, Quality, Refused, TimestampNs, Value, ValueKind};
+use model::{Glob, Quality, Refused, TagPath, TimestampNs, Value, ValueKind};
 use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 
 /// A short text that is mostly known when Millstream is built.
@@ -208,8 +208,8 @@ pub enum QueryError {
 /// One sample that came in over HTTP.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IngestSample {
-    /// The tag's path, already checked ([`model::TagPath`]).
-    pub tag: String,
+    /// The tag's path.
+    pub tag: TagPath,
     /// Source time; `None` means now.
     pub time: Option<TimestampNs>,
     /// What.

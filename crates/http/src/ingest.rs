@@ -10,6 +10,7 @@
 use crate::{
     backend::{IngestError, IngestSample},
     body::{self, Held, json_error},
+    known::Reader,
     limits::{INGEST_SAMPLES_MAX, LINE_BYTES_MAX},
     line,
     problem::{Problem, short},
@@ -87,7 +88,12 @@ impl Batch {
                 "the body holds more than {INGEST_SAMPLES_MAX} samples; send it in several parts"
             )));
         }
-        check(&sample).map_err(|reason| self.wrong(place, &reason))?;
+        if let Value::Text(text) = &sample.value
+            && text.len() > TEXT_BYTES_MAX
+        {
+            let reason = format!("the text has {} bytes; at most {TEXT_BYTES_MAX} are taken", text.len());
+            return Err(self.wrong(place, &reason));
+        }
         self.samples.push(sample);
         self.places.push(u32::try_from(place).unwrap_or(u32::MAX));
         Ok(())
@@ -101,14 +107,12 @@ impl Batch {
     }
 }
 
-fn check(sample: &IngestSample) -> Result<(), String> {
-    TagPath::new(&sample.tag).map_err(|error| format!("tag {}: {error}", short(&sample.tag)))?;
-    match &sample.value {
-        Value::Text(text) if text.len() > TEXT_BYTES_MAX => {
-            Err(format!("the text has {} bytes; at most {TEXT_BYTES_MAX} are taken", text.len()))
-        }
-        _ => Ok(()),
-    }
+/// A tag's path.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn path(tag: &str) -> Result<TagPath, String> {
+    TagPath::new(tag).map_err(|error| format!("tag {}: {error}", short(tag)))
 }
 
 /// A sample as it stands in JSON.
@@ -158,7 +162,7 @@ impl JsonSample {
             Some(_) => None,
         };
         let quality = quality.ok_or("quality is no StatusCode; write a name such as \"Good\" or its number")?;
-        Ok(IngestSample { tag: self.tag, time, value, quality })
+        Ok(IngestSample { tag: path(&self.tag)?, time, value, quality })
     }
 }
 
@@ -235,24 +239,35 @@ async fn write_lines(app: App, params: Params, headers: HeaderMap, body: Body) -
     let prefix = prefix(&app, &params)?;
     let held = text(&app, &headers, body).await?;
     let mut batch = Batch::of("line");
+    let mut reader = Reader::new(&prefix, unit_ns, line::is_plain(&held.text));
+    let mut lines = line::lines(&held.text);
     let mut place = 1;
-    for (at, part) in line::lines(&held.text).enumerate() {
-        line_length(&app, &batch, place, part)?;
-        let read = line::parse(part, unit_ns).map_err(|reason| batch.wrong(place, &reason))?;
-        if let Some(line) = read {
-            let below = line.segments.join("/");
-            for (field, value) in line.fields {
-                let tag = format!("{prefix}/{below}/{field}");
-                let sample = IngestSample { tag, time: line.time, value, quality: Quality::GOOD };
-                batch.push(&app, place, sample)?;
-            }
-        }
-        place += 1 + part.matches('\n').count();
-        if at % ROWS_PER_POLL == ROWS_PER_POLL - 1 {
-            tokio::task::yield_now().await;
-        }
+    while some_lines(&app, &mut batch, &mut reader, &mut lines, &mut place)? {
+        tokio::task::yield_now().await;
     }
+    drop(lines);
     commit(&app, batch, held).await
+}
+
+/// Reads as many lines as one poll may; whether there are more.
+fn some_lines<'b>(
+    app: &App,
+    batch: &mut Batch,
+    reader: &mut Reader<'_>,
+    lines: &mut impl Iterator<Item = &'b str>,
+    place: &mut usize,
+) -> Result<bool, Problem> {
+    let mut names = app.names();
+    for _ in 0..ROWS_PER_POLL {
+        let Some(line) = lines.next() else { return Ok(false) };
+        line_length(app, batch, *place, line)?;
+        let time = reader.read(&mut names, line).map_err(|reason| batch.wrong(*place, &reason))?;
+        for (tag, value) in reader.fields.drain(..) {
+            batch.push(app, *place, IngestSample { tag, time, value, quality: Quality::GOOD })?;
+        }
+        *place += 1 + line.matches('\n').count();
+    }
+    Ok(true)
 }
 
 /// The path of the native source that `db` or `bucket` names.

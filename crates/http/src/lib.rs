@@ -9,6 +9,7 @@
 //! - `business`: U1–U4, the same of the flows: what was taken in is durable, all of it or nothing.
 //! - `body`: Y1, Y2, memory is bounded before a body is read.
 //! - `cloudevent`: W1, W2, an event is taken with all that was said of it, or refused.
+//! - `known`: N1–N3, a name of line protocol means every time what it meant the first time.
 //! - `serve`: V1–V3, connections are bounded and a slow peer is closed.
 //! - `guard`: G1–G4, no stranger's page reaches the API.
 //! - `encode`, `stream`, `event_stream`: E1, S1, S2, Z1–Z3, no answer is one long poll, no reader makes a queue grow.
@@ -36,6 +37,7 @@ mod guard;
 mod history;
 mod ingest;
 mod io;
+mod known;
 pub mod limits;
 mod line;
 mod lists;

@@ -24,6 +24,8 @@ pub const INGEST_BYTES_IN_FLIGHT_MAX: usize = 4 * INGEST_BODY_BYTES_MAX;
 pub const INGEST_SAMPLES_MAX: usize = 100_000;
 /// Bytes of one line of NDJSON or line protocol.
 pub const LINE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of names of line protocol that are kept with their paths: some hundred thousand names.
+pub const NAMES_BYTES_MAX: usize = 32 << 20;
 /// Samples or rows in an answer where the caller names no limit.
 pub const ROWS_DEFAULT: usize = 10_000;
 /// Samples or rows in an answer.

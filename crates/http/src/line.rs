@@ -173,28 +173,13 @@ impl<'a> Rest<'a> {
         let end = self.0.find([',', ' ']).unwrap_or(self.0.len());
         let (text, rest) = self.0.split_at(end);
         self.0 = rest;
-        let wrong = || {
-            let text = crate::problem::short(text);
-            format!("{name}={text} is no value; write 1.5, 2i, 2u, t, f or \"text\"")
-        };
-        match text {
-            "t" | "T" | "true" | "True" | "TRUE" => return Ok(Value::Bool(true)),
-            "f" | "F" | "false" | "False" | "FALSE" => return Ok(Value::Bool(false)),
-            _ => {}
-        }
-        if let Some(digits) = text.strip_suffix('i') {
-            return digits.parse().map(Value::I64).map_err(|_| wrong());
-        }
-        if let Some(digits) = text.strip_suffix('u') {
-            let number: u64 = digits.parse().map_err(|_| wrong())?;
-            let too_large = |_| format!("{name}={number}u is larger than a 64-bit signed number; send it as a float");
-            return i64::try_from(number).map(Value::I64).map_err(too_large);
-        }
-        let number_like = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E'));
-        match text.parse::<f64>() {
-            Ok(number) if number_like && number.is_finite() => Ok(Value::F64(number)),
-            _ => Err(wrong()),
-        }
+        unquoted(text).ok_or_else(|| match text.strip_suffix('u').map(str::parse::<u64>) {
+            Some(Ok(number)) => format!("{name}={number}u is larger than a 64-bit signed number; send it as a float"),
+            _ => {
+                let text = crate::problem::short(text);
+                format!("{name}={text} is no value; write 1.5, 2i, 2u, t, f or \"text\"")
+            }
+        })
     }
 
     /// Takes the rest of a quoted text.
@@ -221,20 +206,39 @@ impl<'a> Rest<'a> {
     }
 }
 
+/// A value that is no text; `None` where it is none that 64 bits hold exactly.
+pub(crate) fn unquoted(text: &str) -> Option<Value> {
+    match text.as_bytes().last()? {
+        b'0'..=b'9' | b'.' => {
+            let number_like = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E'));
+            text.parse().ok().filter(|number: &f64| number_like && number.is_finite()).map(Value::F64)
+        }
+        b'i' => text[..text.len() - 1].parse().ok().map(Value::I64),
+        b'u' => {
+            text[..text.len() - 1].parse::<u64>().ok().and_then(|number| i64::try_from(number).ok()).map(Value::I64)
+        }
+        _ => match text {
+            "t" | "T" | "true" | "True" | "TRUE" => Some(Value::Bool(true)),
+            "f" | "F" | "false" | "False" | "FALSE" => Some(Value::Bool(false)),
+            _ => None,
+        },
+    }
+}
+
+/// Whether a body holds no text, no escape and no white space but spaces and line ends: each `,`, `=`
+/// and space in it means what it says.
+pub(crate) fn is_plain(body: &str) -> bool {
+    // All bytes are looked at, so that the compiler looks at many at once.
+    !body.bytes().fold(false, |any, byte| any | matches!(byte, b'"' | b'\\' | b'\t' | b'\r'))
+}
+
 /// Parts a body into lines. A line end within a quoted text (one that follows a `=`) does not part.
 pub(crate) fn lines(body: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(body);
+    let has_texts = body.contains('"');
     std::iter::from_fn(move || {
         let text = rest?;
-        let (mut quoted, mut escaped, mut before) = (false, false, b'\n');
-        let end = text.bytes().position(|b| {
-            let here = b == b'\n' && !quoted;
-            quoted = if quoted { b != b'"' || escaped } else { b == b'"' && before == b'=' };
-            escaped = b == b'\\' && !escaped;
-            before = b;
-            here
-        });
-        match end {
+        match if has_texts { end(text) } else { text.find('\n') } {
             Some(end) => {
                 rest = Some(&text[end + 1..]);
                 Some(&text[..end])
@@ -244,6 +248,18 @@ pub(crate) fn lines(body: &str) -> impl Iterator<Item = &str> {
                 Some(text)
             }
         }
+    })
+}
+
+/// Where the first line ends.
+fn end(body: &str) -> Option<usize> {
+    let (mut quoted, mut escaped, mut before) = (false, false, b'\n');
+    body.bytes().position(|b| {
+        let here = b == b'\n' && !quoted;
+        quoted = if quoted { b != b'"' || escaped } else { b == b'"' && before == b'=' };
+        escaped = b == b'\\' && !escaped;
+        before = b;
+        here
     })
 }
 

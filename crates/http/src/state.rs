@@ -4,11 +4,12 @@ use crate::{
     backend::Backend,
     business::Flows,
     counters::Counters,
+    known::Names,
     limits::{INGEST_BYTES_IN_FLIGHT_MAX, Limits},
     pace::Paces,
     serve::Seats,
 };
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, watch};
 
 /// Bytes of a body that one permit stands for.
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) streams: Arc<Semaphore>,
     /// One permit for each [`PERMIT_BYTES`] of bodies in memory.
     pub(crate) bodies: Arc<Semaphore>,
+    /// Names of line protocol.
+    names: Mutex<Names>,
     /// Turns true when the server stops; event streams end then.
     pub(crate) stopping: watch::Sender<bool>,
 }
@@ -44,8 +47,15 @@ impl Shared {
             seats: Seats::default(),
             streams: Arc::new(Semaphore::new(limits.streams_max)),
             bodies: Arc::new(Semaphore::new(INGEST_BYTES_IN_FLIGHT_MAX / PERMIT_BYTES)),
+            names: Mutex::default(),
             stopping: watch::Sender::new(false),
             limits,
         })
+    }
+
+    /// The names of line protocol; held for a few rows and never across an await.
+    pub(crate) fn names(&self) -> MutexGuard<'_, Names> {
+        // Whoever panicked while holding them left whole entries.
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

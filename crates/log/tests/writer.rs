@@ -326,7 +326,7 @@ fn rot_in_the_last_batch_of_a_file_that_was_used_before_is_reported() {
 /// 3. The reader is told that it was removed, not that it is damaged.
 #[test]
 fn a_file_that_is_used_again_while_it_is_read_is_removed_not_damaged() {
-    let mut world = short_log(18);
+    let world = short_log(18);
     let spans = world.writer.spans(TimestampNs(i64::MIN), TimestampNs(i64::MAX));
     let first = spans[0];
     let overtaken = Overtaken { asked: Cell::new(false) };

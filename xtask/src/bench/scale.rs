@@ -175,7 +175,7 @@ fn core(site: &Site) -> Result<Value, Story> {
 }
 
 /// Bytes of memory that a process holds (proc_pid_status(5), VmRSS).
-fn resident(pid: u32) -> Result<f64, Story> {
+pub fn resident(pid: u32) -> Result<f64, Story> {
     let text =
         fs::read_to_string(format!("/proc/{pid}/status")).map_err(|error| format!("the server is gone: {error}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));

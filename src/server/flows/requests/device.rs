@@ -5,11 +5,12 @@
 //! never sent twice by itself.
 
 use super::{Failed, Good, Route, ns};
+use crate::server::backend::live_of;
 use crate::server::flows::{FlowShard, devices};
 use config::{Config, RequestAction, SourceKind};
 use expr::Expr;
 use flows::desk::AuditLine;
-use http::{Backend, RequestCall};
+use http::RequestCall;
 use model::device::{DeviceAnswer, DeviceCommand, DeviceError};
 use model::{TimestampNs, Value};
 use request::{
@@ -179,15 +180,9 @@ fn wanted(body: &Json, back: Option<&Back>) -> Result<Wanted, String> {
 
 /// The live value of a tag, as the safety envelope judges it.
 fn live(flow: &FlowShard, path: &str) -> Option<Live> {
-    let backend = crate::server::backend::SiteBackend::new(std::sync::Arc::clone(&flow.site));
-    let latest = backend.latest_of(&[path.to_owned()]).into_iter().next()??;
-    // a server that sends changes only confirms a steady value with any other sign of life
-    let sources = backend.sources();
-    let alive =
-        sources.iter().find(|one| one.name == latest.tag.source && one.kind == "opcua" && one.state == "running");
-    let seen = alive.and_then(|source| source.last_data).map_or(latest.seen, |last| last.max(latest.seen));
+    let (value, quality, seen) = live_of(&flow.site, path)?;
     let age_ns = u64::try_from(FlowShard::now().0 - seen.0).unwrap_or(0);
-    Some(Live { value: latest.value, quality: latest.quality, age_ns })
+    Some(Live { value, quality, age_ns })
 }
 
 struct Write<'w> {
