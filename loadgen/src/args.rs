@@ -19,6 +19,8 @@ pub(crate) enum Command {
     Native(Native),
     /// Publish events, be their subscribers, and measure the deliveries
     Fanout(Fanout),
+    /// Drive all lanes of a server at once; a report for people, machines and a ticket
+    Mixed(crate::mixed::Options),
     /// Write a known series, read it back over HTTP and compare sample by sample
     Verify(Verify),
     /// Be N Modbus TCP devices with M registers each, to be polled
@@ -54,7 +56,7 @@ pub(crate) enum Rate {
     PerS(f64),
 }
 
-fn rate(text: &str) -> Result<Rate, String> {
+pub(crate) fn rate(text: &str) -> Result<Rate, String> {
     if text == "max" {
         return Ok(Rate::Max);
     }
@@ -64,7 +66,7 @@ fn rate(text: &str) -> Result<Rate, String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "write a number and a unit, e.g. 100ms, 5s or 2m".to_owned();
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
     let number: u64 = text[..digits].parse().map_err(|_| wrong())?;

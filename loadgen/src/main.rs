@@ -1,7 +1,7 @@
 //! loadgen: Millstream from outside. Makes load, measures it, and checks that nothing is lost.
 //!
 //! Purpose: `native` drives frames and measures throughput and latency, `fanout` publishes events and
-//! is their subscribers, `verify` writes a series that it can compute again and reads it back sample by
+//! is their subscribers, `mixed` drives all lanes of a server at once, `verify` writes a series that it can compute again and reads it back sample by
 //! sample, `modbus` and `opcua` are plants to poll against.
 //!
 //! Invariants
@@ -26,12 +26,16 @@ mod fanout;
 mod fleet;
 mod hiccup;
 mod http;
+mod listener;
 mod machine;
+mod mixed;
 mod native;
 mod receiver;
 mod report;
 mod series;
+mod timeline;
 mod verify;
+mod window;
 
 use args::{Args, Command};
 use clap::Parser;
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Native(options) => native::run(&options),
         Command::Fanout(options) => fanout::run(&options),
+        Command::Mixed(options) => mixed::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Modbus(options) => fleet::modbus(&options),
         Command::Opcua(options) => fleet::opcua(&options),
