@@ -94,7 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<bool, Failure> {
 
 fn measure(options: &Options) -> Result<Measured, Failure> {
     let server = Server::new(options.http);
-    let status = server.get("/v1/status").map_err(Failure::Failed)?;
+    let status = server.get_at_last("/v1/status").map_err(Failure::Failed)?;
     let hiccups = probe(options.server_core.or(options.core), PROBE);
     let connections = connect(options, &server)?;
     let window = Window::starting_now(options.seconds);

@@ -19,8 +19,8 @@ const SECONDS_MAX: usize = 3_600;
 pub(crate) struct Second {
     /// How much: samples, calls, deliveries.
     pub(crate) done: u64,
-    /// Of what was done in it.
-    pub(crate) p99_ns: u64,
+    /// Of what was done in it; `None` where that is nothing.
+    pub(crate) p99_ns: Option<u64>,
 }
 
 /// Latencies of one thing that is measured.
@@ -41,14 +41,16 @@ impl Timeline {
         Timeline { window, whole: histogram(), done: 0, seconds: Vec::new(), recent: histogram(), recent_done: 0 }
     }
 
-    /// `amount` was due at `due_ns` and done at `now_ns`, of the window's clock.
-    pub(crate) fn record(&mut self, due_ns: u64, now_ns: u64, amount: u64) {
+    /// `amount` was due at `due_ns` and done at `now_ns`, of the window's clock. Answers whether it
+    /// was due in the measured time.
+    pub(crate) fn record(&mut self, due_ns: u64, now_ns: u64, amount: u64) -> bool {
         let latency_ns = now_ns.saturating_sub(due_ns).max(1);
-        if self.window.holds(due_ns) {
+        let counts = self.window.holds(due_ns);
+        if counts {
             self.whole.saturating_record(latency_ns);
         }
         if !self.window.holds(now_ns) {
-            return;
+            return counts;
         }
         let second = (now_ns - self.window.begin_ns) / 1_000_000_000;
         while (self.seconds.len() as u64) < second && self.seconds.len() < SECONDS_MAX {
@@ -57,6 +59,7 @@ impl Timeline {
         self.recent.saturating_record(latency_ns);
         self.recent_done += amount;
         self.done += amount;
+        counts
     }
 
     /// Second by second; those in which nothing was done are there, too.
@@ -79,7 +82,7 @@ impl Timeline {
     }
 
     fn close(&mut self) {
-        let p99_ns = if self.recent.is_empty() { 0 } else { self.recent.value_at_percentile(99.0) };
+        let p99_ns = (!self.recent.is_empty()).then(|| self.recent.value_at_percentile(99.0));
         self.seconds.push(Second { done: std::mem::take(&mut self.recent_done), p99_ns });
         self.recent.reset();
     }
@@ -103,7 +106,7 @@ mod tests {
         assert_eq!((done, timeline.done), (vec![30, 0, 30], 60));
         assert_eq!(timeline.whole.len(), 3);
         assert!(timeline.whole.max() >= 600_000_000);
-        let p99: Vec<u64> = timeline.seconds().iter().map(|second| second.p99_ns / 1_000_000).collect();
-        assert_eq!(p99, [800, 0, 100]);
+        let p99 = timeline.seconds().iter().map(|second| second.p99_ns.map(|ns| ns / 1_000_000));
+        assert_eq!(p99.collect::<Vec<_>>(), [Some(801), None, Some(100)]);
     }
 }

@@ -5,13 +5,18 @@
 //! machine and what else ran on it; the ratios and the CPU time a sample do.
 
 pub mod fanout;
+pub mod isolation;
+mod rig;
 pub mod scale;
+mod table;
+mod verdict;
 
 use crate::fault::{Guard, Site};
 use crate::shell::{self, Story, binary, target};
 use serde_json::Value;
 use std::fs;
 use std::process::{Command, Stdio};
+use table::median;
 
 /// Connections of a run, each a producer; enough that both of two shards get some.
 const CONNECTIONS: &str = "8";
@@ -62,9 +67,4 @@ fn report(command: &mut Command) -> Result<Value, Story> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| format!("loadgen could not be started: {error}"))?;
     serde_json::from_slice(&output.stdout).map_err(|error| format!("loadgen's answer: {error}"))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

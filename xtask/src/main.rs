@@ -79,18 +79,19 @@ enum Task {
         #[arg(long, default_value = "ext4")]
         fs: String,
     },
-    /// Measure what one core and two take in, the fan-out of events beside telemetry, or the cost of many tags
+    /// Measure what one core and two take in, the fan-out of events beside telemetry, telemetry beside all lower
+    /// lanes, or the cost of many tags
     Bench {
-        /// What: intake beside a discarding receiver, fan-out on one core, or tags and connections by number
-        #[arg(default_value = "intake", value_parser = ["intake", "fanout", "scale"])]
+        /// What: intake beside a discarding receiver, fan-out or all lanes on one core, or tags and connections by number
+        #[arg(default_value = "intake", value_parser = ["intake", "fanout", "isolation", "scale"])]
         what: String,
         /// Seconds of each measurement
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3_600))]
         seconds: u32,
-        /// Rounds of fan-out and scale: each measures everything once, in turns
+        /// Rounds of fan-out, isolation and scale: each measures everything once, in turns
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
         rounds: u32,
-        /// Fan-out: measure the binaries that are there
+        /// Fan-out and isolation: measure the binaries that are there
         #[arg(long)]
         built: bool,
     },
@@ -118,6 +119,9 @@ fn main() -> ExitCode {
         Task::Killsweep { points, io } => fault::killsweep(points, &io),
         Task::Powercut { runs, fs } => fault::powercut(runs, &fs),
         Task::Bench { what, seconds, rounds, built } if what == "fanout" => bench::fanout::run(seconds, rounds, built),
+        Task::Bench { what, seconds, rounds, built } if what == "isolation" => {
+            bench::isolation::run(seconds, rounds, built)
+        }
         Task::Bench { what, seconds, rounds, .. } if what == "scale" => bench::scale::run(seconds, rounds),
         Task::Bench { seconds, .. } => bench::run(seconds),
         Task::Fuzz { seconds } => fuzz::run(seconds),

@@ -19,7 +19,9 @@ pub(super) struct Account {
 
 impl Account {
     fn done(&mut self, kind: &'static str, due_ns: u64, now_ns: u64, bytes: usize) {
-        self.timeline.record(due_ns, now_ns, 1);
+        if !self.timeline.record(due_ns, now_ns, 1) {
+            return;
+        }
         let at = match self.kinds.iter().position(|(known, _)| *known == kind) {
             Some(at) => at,
             None => {
@@ -57,12 +59,11 @@ impl Shared {
     }
 
     /// Notes how a call that began at `due_ns` ended: the bytes that came back, or what was wrong.
-    /// Only what was due in the window counts, and every error does.
+    /// Errors of the warm-up count, too.
     pub(super) fn note(&self, kind: &'static str, due_ns: u64, result: Result<usize, String>) {
         let now_ns = self.window.now_ns();
         match result {
-            Ok(bytes) if self.window.holds(due_ns) => self.lock().done(kind, due_ns, now_ns, bytes),
-            Ok(_) => {}
+            Ok(bytes) => self.lock().done(kind, due_ns, now_ns, bytes),
             Err(why) => self.lock().failed(why),
         }
     }

@@ -102,7 +102,7 @@ fn latencies(report: &Value) -> String {
         .collect();
     format!(
         "<h2>Latency by percentile</h2><figure>{}</figure>",
-        plot::curves("latency by percentile, each lane", &curves, shown_time)
+        plot::curves("latency by percentile, each lane", &curves, axis_time)
     )
 }
 
@@ -110,12 +110,12 @@ fn seconds(report: &Value) -> String {
     let mut plots = String::new();
     for lane in list(&report["lanes"]) {
         let (name, unit) = (text(&lane["lane"]), text(&lane["unit"]));
-        let values = |key: &str| list(&lane[key]).filter_map(Value::as_f64).collect::<Vec<f64>>();
+        let values = |key: &str| list(&lane[key]).map(Value::as_f64).collect::<Vec<_>>();
         for (key, what, shown) in [
             ("done_by_second", format!("{name}: {unit} each second"), shown_count as fn(f64) -> String),
-            ("p99_ns_by_second", format!("{name}: p99 of latency, each second"), shown_time),
+            ("p99_ns_by_second", format!("{name}: p99 of latency, each second"), axis_time),
         ] {
-            let svg = plot::by_second(&what, &values(key), colour(&name), shown);
+            let svg = plot::by_second(&what, &values(key), 1.0, colour(&name), shown);
             let _ = write!(plots, "<figure><figcaption>{what}</figcaption>{svg}</figure>");
         }
     }
@@ -235,6 +235,16 @@ fn shown_ns(ns: &Value) -> String {
 
 fn shown_time(ns: f64) -> String {
     if ns < 1.0 { "0".to_owned() } else { time(ns as u64) }
+}
+
+/// A round time at an axis.
+fn axis_time(ns: f64) -> String {
+    match ns {
+        ns if ns < 1e3 => format!("{ns:.0} ns"),
+        ns if ns < 1e6 => format!("{} µs", (ns / 1e2).round() / 10.0),
+        ns if ns < 1e9 => format!("{} ms", (ns / 1e5).round() / 10.0),
+        ns => format!("{} s", (ns / 1e7).round() / 100.0),
+    }
 }
 
 fn shown_count(count: f64) -> String {

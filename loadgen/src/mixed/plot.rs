@@ -11,10 +11,17 @@ const BOTTOM: f64 = 26.0;
 /// Lines across, at most.
 const STEPS: f64 = 4.0;
 
-/// One value a second, from the first measured second on; the axis begins at 0.
-pub(super) fn by_second(title: &str, values: &[f64], colour: &str, shown: fn(f64) -> String) -> String {
-    let most = values.iter().copied().fold(0.0, f64::max);
-    let step = round_step(most / STEPS);
+/// One value a second, from the first measured second on, where there is one; the axis begins at 0.
+/// No line across is nearer to the next than `step_min`.
+pub(super) fn by_second(
+    title: &str,
+    values: &[Option<f64>],
+    step_min: f64,
+    colour: &str,
+    shown: fn(f64) -> String,
+) -> String {
+    let most = values.iter().flatten().copied().fold(0.0, f64::max);
+    let step = round_step(most / STEPS).max(step_min);
     let top = step * (most / step).ceil().max(1.0);
     let (width, height) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
     let last = values.len().saturating_sub(1).max(1) as f64;
@@ -47,15 +54,18 @@ pub(super) fn by_second(title: &str, values: &[f64], colour: &str, shown: fn(f64
             second + 1
         );
     }
+    let known: Vec<(usize, f64)> =
+        values.iter().enumerate().filter_map(|(second, value)| Some((second, (*value)?))).collect();
     let points: Vec<String> =
-        values.iter().enumerate().map(|(at, value)| format!("{:.1},{:.1}", x(at), y(*value))).collect();
+        known.iter().map(|(second, value)| format!("{:.1},{:.1}", x(*second), y(*value))).collect();
+    let ends = [known.first(), known.last()].map(|end| end.map_or(0, |(second, _)| *second));
     let _ = write!(
         svg,
         r#"<polygon points="{:.1},{:.1} {} {:.1},{:.1}" fill="{colour}" fill-opacity="0.14"/>"#,
-        x(0),
+        x(ends[0]),
         y(0.0),
         points.join(" "),
-        x(values.len().saturating_sub(1)),
+        x(ends[1]),
         y(0.0)
     );
     let _ = write!(
@@ -63,11 +73,11 @@ pub(super) fn by_second(title: &str, values: &[f64], colour: &str, shown: fn(f64
         r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"/>"#,
         points.join(" ")
     );
-    for (at, value) in values.iter().enumerate() {
+    for (at, value) in &known {
         let _ = write!(
             svg,
             r#"<circle cx="{:.1}" cy="{:.1}" r="2.6" fill="{colour}"><title>second {}: {}</title></circle>"#,
-            x(at),
+            x(*at),
             y(*value),
             at + 1,
             shown(*value)
@@ -153,9 +163,9 @@ mod tests {
     #[test]
     fn steps_are_round_and_plots_hold_every_second() {
         assert_eq!([0.0, 1.0, 1.2, 30.0, 600.0].map(round_step), [1.0, 1.0, 2.0, 50.0, 1_000.0]);
-        let svg = by_second("a", &[1.0, 5.0, 0.0], "#123", |value| format!("{value}"));
+        let svg = by_second("a", &[Some(1.0), None, Some(5.0), Some(0.0)], 1.0, "#123", |value| format!("{value}"));
         assert_eq!((svg.matches("<circle").count(), svg.matches("<svg").count()), (3, 1));
-        assert!(!svg.contains("NaN") && !by_second("b", &[], "#123", |value| format!("{value}")).contains("NaN"));
+        assert!(!svg.contains("NaN") && !by_second("b", &[], 1.0, "#123", |value| format!("{value}")).contains("NaN"));
         let one = Curve { name: "x", colour: "#123", ns: vec![1e3, 1e4, 1e5, 1e6, 1e6, 1e7] };
         let svg = curves("c", &[one], |ns| format!("{ns}"));
         assert!(svg.contains(">p99.99<") && !svg.contains("NaN"));

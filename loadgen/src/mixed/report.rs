@@ -141,8 +141,8 @@ fn problems(lanes: &[Value], measured: &Measured, options: &Options) -> Vec<Stri
         if let (Some(errors @ 1..), why) = (lane["errors"].as_u64(), &lane["first_error"]) {
             found.push(format!("{name}: {errors} errors, the first: {}", why.as_str().unwrap_or("")));
         }
-        if lane["latency"].is_null() {
-            found.push(format!("{name}: nothing was done"));
+        if lane["latency"].is_null() && lane["done"] == 0 {
+            found.push(format!("{name}: nothing was done in the measured time"));
         }
         for (key, what) in [
             ("missing", "deliveries never came"),

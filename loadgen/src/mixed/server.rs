@@ -4,11 +4,14 @@
 //! can be told: how many, their sum, and how many lie in each bucket. Percentiles are since the start.
 
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 use ureq::Agent;
 
 /// How long the server may take to answer: a core that is full makes it wait.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Pause before a server that may be starting is asked again.
+const PAUSE: Duration = Duration::from_millis(100);
 /// The distributions of a core beside its stages.
 const OF_A_CORE: [&str; 2] = ["frame_to_visible", "cycle"];
 /// What is handed on of a distribution since the start.
@@ -24,6 +27,17 @@ impl Server {
     pub(super) fn new(http: std::net::SocketAddr) -> Server {
         let config = Agent::config_builder().timeout_global(Some(PATIENCE)).build();
         Server { agent: config.into(), base: format!("http://{http}") }
+    }
+
+    /// The same of a server that may be starting.
+    pub(super) fn get_at_last(&self, path: &str) -> Result<Value, String> {
+        let start = Instant::now();
+        loop {
+            match self.get(path) {
+                Err(_) if start.elapsed() < PATIENCE => thread::sleep(PAUSE),
+                result => return result,
+            }
+        }
     }
 
     /// JSON of a path, or why there is none.
