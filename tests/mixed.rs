@@ -11,9 +11,9 @@ use support::{Server, free_port, loadgen};
 /// The sections that `loadgen mixed` asks for, with what it sends to at a port.
 fn sections(folder: &Path, bind: &str) -> String {
     let file = folder.join("sections.toml");
-    let written =
-        loadgen().args(["mixed", "--tags", "20", "--subscribers", "5", "--bind", bind, "--config"]).arg(&file);
-    assert!(written.status().expect("loadgen starts").success());
+    let mut command = loadgen();
+    command.args(["mixed", "--tags", "20", "--subscribers", "5", "--bind", bind, "--config"]).arg(&file);
+    assert!(command.status().expect("loadgen starts").success());
     fs::read_to_string(file).expect("sections")
 }
 

@@ -107,6 +107,6 @@ mod tests {
         assert_eq!(timeline.whole.len(), 3);
         assert!(timeline.whole.max() >= 600_000_000);
         let p99 = timeline.seconds().iter().map(|second| second.p99_ns.map(|ns| ns / 1_000_000));
-        assert_eq!(p99.collect::<Vec<_>>(), [Some(801), None, Some(100)]);
+        assert_eq!(p99.collect::<Vec<_>>(), [Some(800), None, Some(100)]);
     }
 }
