@@ -12,8 +12,8 @@
 use super::rig::{self, Rig, SERVER_CORE, answer, start};
 use super::table::{Stage, middle_of, number, print_stages, spread, time};
 use super::verdict::{
-    self, ACKNOWLEDGED_OF_SYNC, LOOK_NS_MAX, THROUGHPUT_MIN, VISIBLE_NS_MAX, VISIBLE_P50_MORE_US, VISIBLE_P99_MORE_US,
-    VISIBLE_P999_MORE_NS,
+    self, ACKNOWLEDGED_OF_SYNC, LOOK_NS_MAX, OTHERS_MAX, THROUGHPUT_MIN, VISIBLE_NS_MAX, VISIBLE_P50_MORE_US,
+    VISIBLE_P99_MORE_US, VISIBLE_P999_MORE_NS,
 };
 use crate::fault::free_port;
 use crate::shell::Story;
@@ -52,6 +52,7 @@ pub fn run(seconds: u32, rounds: u32, is_built: bool) -> Result<(), Story> {
             pair.beside.push(bench.measure(&rate, true)?);
         }
     }
+    let pairs = pairs.map(Pair::undisturbed);
     print_telemetry(&pairs);
     print_lower(&pairs);
     for pair in &pairs {
@@ -59,7 +60,6 @@ pub fn run(seconds: u32, rounds: u32, is_built: bool) -> Result<(), Story> {
         print_stages(&title, pair.beside.iter().flat_map(Run::stages));
     }
     println!("\ngoals:");
-    verdict::print_disturbed(pairs.iter().flat_map(|pair| pair.alone.iter().chain(&pair.beside)).map(Run::others));
     pairs.iter().for_each(judge);
     judge_alone(&pairs[0], sync_p99_ns);
     check(&pairs)
@@ -146,6 +146,25 @@ impl Run {
     }
 }
 
+impl Pair {
+    /// Without the runs in which others took too much of the server's core, and says how many.
+    fn undisturbed(mut self) -> Pair {
+        for (name, runs) in [("A", &mut self.alone), ("B", &mut self.beside)] {
+            let all = runs.len();
+            runs.retain(|run| run.others() <= OTHERS_MAX);
+            if runs.len() < all {
+                println!(
+                    "{name} at {:.0} %: {} of {all} runs left out, others took more than {:.0} % of the server's core",
+                    100.0 * self.share,
+                    all - runs.len(),
+                    100.0 * OTHERS_MAX
+                );
+            }
+        }
+        self
+    }
+}
+
 /// Medians of several percentiles, each with lowest and highest.
 fn cell(runs: &[Run], of: fn(&Run, &str) -> f64, names: &[&str]) -> String {
     names.iter().map(|name| spread(runs, |run| of(run, name), time)).collect::<Vec<_>>().join(" / ")
@@ -200,6 +219,9 @@ fn print_lower(pairs: &[Pair]) {
 /// P4, at one share of the limit.
 fn judge(pair: &Pair) {
     let at = format!("P4 at {:.0} %", 100.0 * pair.share);
+    if pair.alone.is_empty() || pair.beside.is_empty() {
+        return println!("{at}: CANNOT BE TOLD, others took the server's core in every run of A or of B");
+    }
     let throughput = middle_of(&pair.beside, Run::rate) / middle_of(&pair.alone, Run::rate);
     println!(
         "{at}, throughput at least {THROUGHPUT_MIN} of alone: {} ({throughput:.3})",
@@ -228,6 +250,9 @@ fn judge(pair: &Pair) {
 
 /// P5, of telemetry alone at half of its limit.
 fn judge_alone(pair: &Pair, sync_p99_ns: f64) {
+    if pair.alone.is_empty() {
+        return println!("P5: CANNOT BE TOLD, others took the server's core in every run of A");
+    }
     let middle = |of: fn(&Run, &str) -> f64, name: &str| middle_of(&pair.alone, |run| of(run, name));
     let (p50, own) = (middle(Run::visible, "p50_ns"), middle(Run::own_delay, "p50_ns"));
     println!(

@@ -28,10 +28,14 @@ pub fn times(percentiles: &Value, names: &[&str]) -> String {
     names.iter().map(|name| time(number(&percentiles[name]))).collect::<Vec<_>>().join(" / ")
 }
 
-/// The middle one.
+/// The middle one; the mean of the middle two.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    match values.len() {
+        0 => f64::NAN,
+        count if count % 2 == 1 => values[count / 2],
+        count => (values[count / 2 - 1] + values[count / 2]) / 2.0,
+    }
 }
 
 /// The middle of one figure of several runs.
