@@ -38,9 +38,9 @@ pub(super) fn html(report: &Value) -> String {
     page.push_str(&server(report));
     page.push_str(&surroundings(report));
     let raw = serde_json::to_string_pretty(report).unwrap_or_default();
-    let _ = write!(
+    let _ = writeln!(
         page,
-        "<details><summary>The whole report as JSON</summary><pre>{}</pre></details></main></body></html>\n",
+        "<details><summary>The whole report as JSON</summary><pre>{}</pre></details></main></body></html>",
         escaped(&raw)
     );
     page
