@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Nats(crate::nats::Options),
     /// Publish events, be their subscribers, and measure the deliveries
     Fanout(Fanout),
+    /// Drive all lanes of a server at once; a report for people, machines and a ticket
+    Mixed(crate::mixed::Options),
     /// Write a known series, read it back over HTTP and compare sample by sample
     Verify(Verify),
     /// Be N Modbus TCP devices with M registers each, to be polled; measure how well

@@ -3,8 +3,8 @@
 use crate::Failure;
 use crate::args::Kind;
 use crate::reading;
+use crate::timeline::Timeline;
 use client::{DatagramProducer, Options, Producer, Sample, Sequence, TagId, TagRequest, ValueKind};
-use hdrhistogram::Histogram;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -162,7 +162,7 @@ impl Connection {
     }
 
     /// Writes what was gathered as far as the kernel takes it, and reads acknowledgements.
-    pub(crate) fn poll(&mut self, now_ns: impl Fn() -> u64, latency: &mut Histogram<u64>) -> Result<(), Failure> {
+    pub(crate) fn poll(&mut self, now_ns: impl Fn() -> u64, latency: &mut Timeline) -> Result<(), Failure> {
         let acknowledged = match &mut self.sender {
             Sender::Tcp(producer) => producer.poll().map_err(Failure::of)?,
             Sender::Udp(producer) => return producer.flush().map_err(Failure::of),
@@ -176,7 +176,7 @@ impl Connection {
         &mut self,
         wait: Duration,
         now_ns: impl Fn() -> u64,
-        latency: &mut Histogram<u64>,
+        latency: &mut Timeline,
     ) -> Result<(), Failure> {
         let acknowledged = match &mut self.sender {
             Sender::Tcp(producer) => producer.poll_for(wait).map_err(Failure::of)?,
@@ -207,7 +207,7 @@ impl Connection {
         }
     }
 
-    fn note(&mut self, acknowledged: Sequence, now_ns: impl Fn() -> u64, latency: &mut Histogram<u64>) {
+    fn note(&mut self, acknowledged: Sequence, now_ns: impl Fn() -> u64, latency: &mut Timeline) {
         if self.pending.front().is_none_or(|frame| frame.sequence > acknowledged) {
             return;
         }
@@ -215,7 +215,7 @@ impl Connection {
         while let Some(frame) = self.pending.front()
             && frame.sequence <= acknowledged
         {
-            latency.saturating_record(now_ns.saturating_sub(frame.due_ns).max(1));
+            latency.record(frame.due_ns, now_ns, frame.samples);
             self.done_samples += frame.samples;
             self.done_frames += 1;
             self.pending.pop_front();

@@ -8,9 +8,10 @@ use crate::args::Rate;
 use crate::connection::Connection;
 use crate::hiccup::histogram;
 use crate::machine;
+use crate::timeline::Timeline;
+use crate::window::Window;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// Frames given to one connection before the next one's turn, when sending flat out.
@@ -21,6 +22,29 @@ const DRAIN: Duration = Duration::from_secs(10);
 const LATE_NS: u64 = 100_000;
 /// Nearer than this to the next frame the loop spins: a sleep may wake up too late.
 const SPIN_NS: u64 = 2_000_000;
+
+/// Sleeping, no shorter time than this is slept: waking up takes as long.
+const SLEEP_NS_MIN: u64 = 5_000;
+
+/// What the open loop does until the next frame is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Reads acknowledgements, and the clock, again and again: a core of its own.
+    Spin,
+    /// Sleeps, and leaves the core to others: for a thread that gets it back at once.
+    Sleep,
+}
+
+/// How a measurement is done.
+#[derive(Clone, Copy)]
+pub(crate) struct Manner<'a> {
+    pub(crate) rate: Rate,
+    pub(crate) wait: Wait,
+    /// What the progress bar says.
+    pub(crate) label: &'a str,
+    /// No progress bar.
+    pub(crate) is_quiet: bool,
+}
 
 /// What one measurement found.
 pub(crate) struct Outcome {
@@ -35,7 +59,7 @@ pub(crate) struct Outcome {
     /// CPU time of the sending thread in it, nanoseconds.
     pub(crate) own_cpu_ns: u64,
     /// Due (open loop) or sending (closed loop) to acknowledged, nanoseconds.
-    pub(crate) latency: Histogram<u64>,
+    pub(crate) latency: Timeline,
     /// Frames that were still not acknowledged at the end of draining.
     pub(crate) unacknowledged_frames: u64,
     /// Open loop: due to offered to the kernel, nanoseconds; to gathered for it, where frames leave
@@ -43,14 +67,6 @@ pub(crate) struct Outcome {
     pub(crate) behind: Histogram<u64>,
     /// Connections that had to be made again.
     pub(crate) reconnects: u64,
-}
-
-struct Clock(Instant);
-
-impl Clock {
-    fn ns(&self) -> u64 {
-        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
 }
 
 /// Sums over the connections at one moment.
@@ -74,34 +90,25 @@ impl Totals {
     }
 }
 
-/// Drives the connections for `seconds` after a warm-up.
-pub(crate) fn drive(
-    connections: &mut [Connection],
-    rate: Rate,
-    seconds: f64,
-    label: &str,
-    is_quiet: bool,
-) -> Result<Outcome, Failure> {
+/// Drives the connections through a window whose clock has just started.
+pub(crate) fn drive(connections: &mut [Connection], manner: Manner<'_>, window: Window) -> Result<Outcome, Failure> {
     let mut run = Run {
-        clock: Clock(Instant::now()),
-        latency: histogram(),
+        clock: window,
+        latency: Timeline::new(window),
         behind: histogram(),
-        bar: progress(seconds, label, is_quiet),
+        bar: progress(&window, manner.label, manner.is_quiet),
         bar_due: Instant::now(),
     };
-    let warm_up = Duration::from_secs_f64((seconds / 10.0).min(1.0));
-    let measured = Duration::from_secs_f64(seconds);
-    let mut schedule = Schedule::new(rate);
-    run.until(Instant::now() + warm_up, connections, &mut schedule)?;
-    run.latency.reset();
+    let mut schedule = Schedule::new(manner);
+    run.until(window.begin_ns, connections, &mut schedule)?;
     run.behind.reset();
     let begin = Totals::of(connections);
-    run.until(begin.at + measured, connections, &mut schedule)?;
+    run.until(window.end_ns, connections, &mut schedule)?;
     let end = Totals::of(connections);
     let drain_until = Instant::now() + DRAIN;
     while connections.iter().any(|c| c.pending() > 0) && Instant::now() < drain_until {
         for connection in connections.iter_mut().filter(|c| c.pending() > 0) {
-            connection.poll_for(Duration::from_millis(1), || run.clock.ns(), &mut run.latency)?;
+            connection.poll_for(Duration::from_millis(1), || run.clock.now_ns(), &mut run.latency)?;
         }
     }
     run.bar.finish_and_clear();
@@ -124,32 +131,33 @@ struct Schedule {
     sample_ns: Option<f64>,
     due_ns: f64,
     turn: usize,
+    wait: Wait,
 }
 
 impl Schedule {
-    fn new(rate: Rate) -> Schedule {
-        let sample_ns = match rate {
+    fn new(manner: Manner<'_>) -> Schedule {
+        let sample_ns = match manner.rate {
             Rate::Max => None,
             Rate::PerS(rate) => Some(1e9 / rate),
         };
-        Schedule { sample_ns, due_ns: 0.0, turn: 0 }
+        Schedule { sample_ns, due_ns: 0.0, turn: 0, wait: manner.wait }
     }
 }
 
 struct Run {
-    clock: Clock,
-    latency: Histogram<u64>,
+    clock: Window,
+    latency: Timeline,
     behind: Histogram<u64>,
     bar: ProgressBar,
     bar_due: Instant,
 }
 
 impl Run {
-    fn until(&mut self, end: Instant, connections: &mut [Connection], schedule: &mut Schedule) -> Result<(), Failure> {
-        while Instant::now() < end {
+    fn until(&mut self, end_ns: u64, connections: &mut [Connection], schedule: &mut Schedule) -> Result<(), Failure> {
+        while self.clock.now_ns() < end_ns {
             match schedule.sample_ns {
                 None => self.flat_out(connections)?,
-                Some(sample_ns) => self.on_schedule(connections, schedule, sample_ns, end)?,
+                Some(sample_ns) => self.on_schedule(connections, schedule, sample_ns, end_ns)?,
             }
             self.show(connections);
         }
@@ -166,14 +174,14 @@ impl Run {
                 if !connection.has_room() {
                     break;
                 }
-                let now_ns = clock.ns();
+                let now_ns = clock.now_ns();
                 connection.push(now_ns, now_ns)?;
                 is_stuck = false;
             }
-            connection.poll(|| clock.ns(), &mut self.latency)?;
+            connection.poll(|| clock.now_ns(), &mut self.latency)?;
         }
         if is_stuck && let Some(connection) = connections.iter_mut().max_by_key(|c| c.pending()) {
-            connection.poll_for(Duration::from_millis(1), || clock.ns(), &mut self.latency)?;
+            connection.poll_for(Duration::from_millis(1), || clock.now_ns(), &mut self.latency)?;
         }
         Ok(())
     }
@@ -184,37 +192,42 @@ impl Run {
         connections: &mut [Connection],
         schedule: &mut Schedule,
         sample_ns: f64,
-        end: Instant,
+        end_ns: u64,
     ) -> Result<(), Failure> {
         let clock = &self.clock;
-        while schedule.due_ns <= clock.ns() as f64 && Instant::now() < end {
+        while schedule.due_ns <= clock.now_ns().min(end_ns) as f64 {
             let connection = &mut connections[schedule.turn];
             if !connection.has_room() {
-                connection.poll(|| clock.ns(), &mut self.latency)?;
+                connection.poll(|| clock.now_ns(), &mut self.latency)?;
                 if !connection.has_room() {
                     break;
                 }
             }
             let due_ns = schedule.due_ns as u64;
             let samples = connection.next_samples();
-            let now_ns = clock.ns();
+            let now_ns = clock.now_ns();
             connection.push(due_ns, now_ns)?;
             // Far behind, frames leave together; in time, each at once.
             if now_ns.saturating_sub(due_ns) < LATE_NS {
-                connection.poll(|| clock.ns(), &mut self.latency)?;
+                connection.poll(|| clock.now_ns(), &mut self.latency)?;
             }
-            self.behind.saturating_record(clock.ns().saturating_sub(due_ns).max(1));
+            self.behind.saturating_record(clock.now_ns().saturating_sub(due_ns).max(1));
             schedule.due_ns += samples as f64 * sample_ns;
             schedule.turn = (schedule.turn + 1) % connections.len();
         }
         let mut pending = 0;
         for connection in connections.iter_mut() {
-            connection.poll(|| clock.ns(), &mut self.latency)?;
+            connection.poll(|| clock.now_ns(), &mut self.latency)?;
             pending += connection.pending();
         }
-        let wait_ns = (schedule.due_ns as u64).saturating_sub(clock.ns());
-        if pending == 0 && wait_ns > SPIN_NS {
-            thread::sleep(Duration::from_nanos(wait_ns - SPIN_NS).min(end.saturating_duration_since(Instant::now())));
+        let wait_ns = (schedule.due_ns as u64).saturating_sub(clock.now_ns());
+        let rest_ns = match schedule.wait {
+            Wait::Spin if pending == 0 => wait_ns.saturating_sub(SPIN_NS),
+            Wait::Sleep if wait_ns > SLEEP_NS_MIN => wait_ns,
+            _ => 0,
+        };
+        if rest_ns > 0 {
+            clock.sleep_until((clock.now_ns() + rest_ns).min(end_ns));
         }
         Ok(())
     }
@@ -226,17 +239,17 @@ impl Run {
         }
         self.bar_due = now + Duration::from_millis(200);
         let done: u64 = connections.iter().map(|c| c.done_samples).sum();
-        let seconds = self.clock.ns() as f64 / 1e9;
+        let seconds = self.clock.now_ns() as f64 / 1e9;
         self.bar.set_position((seconds * 1_000.0) as u64);
         self.bar.set_message(format!("{:.2} M samples/s", done as f64 / seconds / 1e6));
     }
 }
 
-fn progress(seconds: f64, label: &str, is_quiet: bool) -> ProgressBar {
+fn progress(window: &Window, label: &str, is_quiet: bool) -> ProgressBar {
     if is_quiet {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::new(((seconds + (seconds / 10.0).min(1.0)) * 1_000.0) as u64);
+    let bar = ProgressBar::new(window.end_ns / 1_000_000);
     if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:30} {msg}") {
         bar.set_style(style);
     }

@@ -5,21 +5,23 @@
 
 mod ledger;
 mod publisher;
-mod receiver;
+mod run;
 
 use crate::Failure;
 use crate::args::{Fanout, Rate};
 use crate::hiccup::{histogram, probe};
-use crate::machine;
+use crate::listener::{Listener, Request};
+use crate::machine::{self, Usage, Used};
 use crate::report::{percentiles_json, percentiles_text, time, whole};
+use crate::window::Window;
 use hdrhistogram::Histogram;
-use ledger::{Delivery, Ledger};
-use publisher::{Published, Way};
-use receiver::Receivers;
+pub(crate) use ledger::Ledger;
+pub(crate) use publisher::{Published, Way};
+pub(crate) use run::Run;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::fs;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,94 +30,12 @@ const PROBE: Duration = Duration::from_millis(500);
 /// Pause between two looks at whether everything has arrived.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// What publisher and subscribers share.
-struct Run {
-    name: String,
-    start: Instant,
-    receivers: u64,
-    ledger: Mutex<Ledger>,
-}
-
-impl Run {
-    fn new(options: &Fanout, warm_up: Duration) -> Run {
-        let (receivers, keys) = (options.receivers as usize, options.keys as usize);
-        Run {
-            // Another run's deliveries that come late are told apart by it.
-            name: format!("{:x}", client::now().0),
-            start: Instant::now(),
-            receivers: u64::from(options.receivers),
-            ledger: Mutex::new(Ledger::new(receivers, keys, ns(warm_up))),
-        }
-    }
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn now_ns(&self) -> u64 {
-        ns(self.start.elapsed())
-    }
-
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        // Counters are whole after every call, so what a panicked thread left can be read.
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, delivery: Option<Delivery>) {
-        let now_ns = self.now_ns();
-        let mut ledger = self.ledger();
-        match delivery {
-            Some(delivery) => ledger.note(delivery, now_ns),
-            None => ledger.strangers += 1,
-        }
-    }
-
-    fn set_published(&self, events: u64) {
-        self.ledger().published = events;
-    }
-
-    /// Events that are published and not everywhere yet.
-    fn under_way(&self) -> u64 {
-        let ledger = self.ledger();
-        (ledger.published * self.receivers).saturating_sub(ledger.received).div_ceil(self.receivers)
-    }
-}
-
-fn ns(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// One moment of the measurement.
-struct Moment {
-    at: Instant,
-    received: u64,
-    server: machine::Threads,
-    own_ns: u64,
-    core_busy_ns: Option<u64>,
-}
-
-impl Moment {
-    fn now(options: &Fanout, run: &Run) -> Moment {
-        let pid = options.server_pid.map(|pid| pid.to_string());
-        let sum = |threads: machine::Threads| threads.values().map(|(_, ns)| ns).sum();
-        Moment {
-            at: Instant::now(),
-            received: run.ledger().received,
-            server: pid.as_deref().map(machine::threads_of).unwrap_or_default(),
-            own_ns: sum(machine::threads_of("self")),
-            core_busy_ns: options.server_core.and_then(machine::core_busy_ns),
-        }
-    }
-}
-
 /// What was measured.
 struct Outcome {
     seconds: f64,
     /// Deliveries that arrived in that time.
     deliveries: u64,
-    server_cpu: Vec<(String, u64)>,
-    own_ns: u64,
-    core_busy_ns: Option<u64>,
+    used: Used,
     published: Published,
     /// Deliveries of acknowledged events that never came.
     missing: u64,
@@ -125,10 +45,6 @@ struct Outcome {
 impl Outcome {
     fn per_s(&self) -> f64 {
         self.deliveries as f64 / self.seconds
-    }
-
-    fn server_ns(&self) -> u64 {
-        self.server_cpu.iter().map(|(_, ns)| ns).sum()
     }
 
     fn us_per_delivery(&self, ns: u64) -> Option<f64> {
@@ -157,9 +73,8 @@ pub(crate) fn run(options: &Fanout) -> Result<bool, Failure> {
         }
     };
     watch();
-    let warm_up = Duration::from_secs_f64((options.seconds / 10.0).min(1.0));
-    let run = Arc::new(Run::new(options, warm_up));
-    let outcome = measure(options, &run, warm_up)?;
+    let run = Arc::new(Run::new(options, Window::starting_now(options.seconds)));
+    let outcome = measure(options, &run)?;
     watch();
     let outcome = Outcome { hiccups, ..outcome };
     let ledger = run.ledger();
@@ -171,41 +86,48 @@ pub(crate) fn run(options: &Fanout) -> Result<bool, Failure> {
     Ok(outcome.missing == 0 && ledger.reordered == 0)
 }
 
-fn measure(options: &Fanout, run: &Arc<Run>, warm_up: Duration) -> Result<Outcome, Failure> {
-    let receivers = Receivers::start(options.bind, run)?;
-    let mut way = match options.bare {
+fn measure(options: &Fanout, run: &Arc<Run>) -> Result<Outcome, Failure> {
+    let handler = {
+        let run = Arc::clone(run);
+        Arc::new(move |request: &Request<'_>| run.take(request))
+    };
+    let receivers = Listener::start(options.bind, handler)?;
+    let way = match options.bare {
         true => Way::bare(receivers.address, options.receivers as usize)?,
         false => Way::millstream(options),
     };
-    let measured = Duration::from_secs_f64(options.seconds);
-    let (warm_up_ns, until_ns) = (ns(warm_up), ns(warm_up + measured));
-    let publisher = {
-        let (options, run) = (options.clone(), Arc::clone(run));
-        let publish = move || publisher::publish(&options, &run, &mut way, warm_up_ns, until_ns);
-        thread::Builder::new().name("publisher".to_owned()).spawn(publish).map_err(Failure::of)?
-    };
-    let sleep_until = |time: Duration| thread::sleep(time.saturating_sub(run.start.elapsed()));
-    sleep_until(warm_up);
-    let begin = Moment::now(options, run);
-    sleep_until(warm_up + measured);
-    let end = Moment::now(options, run);
+    let publisher = publish(options, run, way)?;
+    let look = || (Instant::now(), run.ledger().received, Usage::now(options.server_pid, options.server_core));
+    run.window.sleep_until(run.window.begin_ns);
+    let begin = look();
+    run.window.sleep_until(run.window.end_ns);
+    let end = look();
     let published = publisher.join().map_err(|_| Failure::Failed("the publisher panicked".to_owned()))??;
     let missing = drain(run, options.patience);
     drop(receivers);
     Ok(Outcome {
-        seconds: (end.at - begin.at).as_secs_f64(),
-        deliveries: end.received - begin.received,
-        server_cpu: machine::used_between(&begin.server, &end.server),
-        own_ns: end.own_ns.saturating_sub(begin.own_ns),
-        core_busy_ns: begin.core_busy_ns.zip(end.core_busy_ns).map(|(begin, end)| end.saturating_sub(begin)),
+        seconds: (end.0 - begin.0).as_secs_f64(),
+        deliveries: end.1 - begin.1,
+        used: begin.2.until(&end.2),
         published,
         missing,
         hiccups: histogram(),
     })
 }
 
+/// Starts publishing, on a thread of its own, until the window ends.
+pub(crate) fn publish(
+    options: &Fanout,
+    run: &Arc<Run>,
+    mut way: Way,
+) -> Result<thread::JoinHandle<Result<Published, Failure>>, Failure> {
+    let (options, run) = (options.clone(), Arc::clone(run));
+    let publish = move || publisher::publish(&options, &run, &mut way);
+    thread::Builder::new().name("publisher".to_owned()).spawn(publish).map_err(Failure::of)
+}
+
 /// Waits for what is still on its way; answers what has not come.
-fn drain(run: &Run, patience: Duration) -> u64 {
+pub(crate) fn drain(run: &Run, patience: Duration) -> u64 {
     let until = Instant::now() + patience;
     loop {
         let missing = run.ledger().missing();
@@ -217,7 +139,7 @@ fn drain(run: &Run, patience: Duration) -> u64 {
 }
 
 /// The subscribers as sections of a configuration.
-fn subscribers(options: &Fanout) -> String {
+pub(crate) fn subscribers(options: &Fanout) -> String {
     let (bind, event, concurrency) = (options.bind, &options.event, options.concurrency);
     (0..options.receivers).fold(String::new(), |mut text, number| {
         let to = format!("{{ http = \"http://{bind}/r/{number}\", concurrency = {concurrency} }}");
@@ -228,9 +150,9 @@ fn subscribers(options: &Fanout) -> String {
 }
 
 fn report(options: &Fanout, outcome: &Outcome, ledger: &Ledger) -> Value {
-    let known = !outcome.server_cpu.is_empty();
+    let known = !outcome.used.server.is_empty();
     let by_thread: Vec<Value> =
-        outcome.server_cpu.iter().map(|(name, ns)| json!({ "thread": name, "cpu_s": *ns as f64 / 1e9 })).collect();
+        outcome.used.server.iter().map(|(name, ns)| json!({ "thread": name, "cpu_s": *ns as f64 / 1e9 })).collect();
     json!({
         "seconds": outcome.seconds,
         "deliveries": outcome.deliveries,
@@ -241,16 +163,16 @@ fn report(options: &Fanout, outcome: &Outcome, ledger: &Ledger) -> Value {
         "duplicates": ledger.duplicates,
         "reordered": ledger.reordered,
         "strangers": ledger.strangers,
-        "due_to_received": percentiles_json(&ledger.latency),
+        "due_to_received": percentiles_json(&ledger.latency.whole),
         "due_to_published": percentiles_json(&outcome.published.latency),
         "calls_again": outcome.published.again,
         "behind_schedule_ns_max": outcome.published.behind_ns_max,
-        "own_cpu_s": outcome.own_ns as f64 / 1e9,
-        "own_cpu_us_per_delivery": outcome.us_per_delivery(outcome.own_ns),
-        "server_cpu_s": known.then(|| outcome.server_ns() as f64 / 1e9),
-        "server_cpu_us_per_delivery": outcome.us_per_delivery(outcome.server_ns()).filter(|_| known),
+        "own_cpu_s": outcome.used.own_ns as f64 / 1e9,
+        "own_cpu_us_per_delivery": outcome.us_per_delivery(outcome.used.own_ns),
+        "server_cpu_s": known.then(|| outcome.used.server_ns() as f64 / 1e9),
+        "server_cpu_us_per_delivery": outcome.us_per_delivery(outcome.used.server_ns()).filter(|_| known),
         "server_cpu_s_by_thread": by_thread,
-        "server_core_busy_s": outcome.core_busy_ns.map(|ns| ns as f64 / 1e9),
+        "server_core_busy_s": outcome.used.core_busy_ns.map(|ns| ns as f64 / 1e9),
         "hiccups": percentiles_json(&outcome.hiccups),
         "receivers": options.receivers,
         "keys": options.keys,
@@ -267,19 +189,19 @@ fn show(options: &Fanout, outcome: &Outcome, ledger: &Ledger) {
         "{} deliveries/s ({} events/s) · publisher and subscribers {:.1} µs CPU a delivery",
         whole(outcome.per_s()),
         whole(outcome.per_s() / f64::from(receivers)),
-        outcome.us_per_delivery(outcome.own_ns).unwrap_or(0.0),
+        outcome.us_per_delivery(outcome.used.own_ns).unwrap_or(0.0),
     );
-    if let Some(us) = outcome.us_per_delivery(outcome.server_ns()).filter(|_| !outcome.server_cpu.is_empty()) {
+    if let Some(us) = outcome.us_per_delivery(outcome.used.server_ns()).filter(|_| !outcome.used.server.is_empty()) {
         let threads: Vec<String> =
-            outcome.server_cpu.iter().take(4).map(|(name, ns)| format!("{name} {}", time(*ns))).collect();
+            outcome.used.server.iter().take(4).map(|(name, ns)| format!("{name} {}", time(*ns))).collect();
         println!("server: {us:.1} µs CPU a delivery ({})", threads.join(", "));
     }
-    if let Some(busy) = outcome.core_busy_ns {
-        let others = busy.saturating_sub(outcome.server_ns());
+    if let Some(busy) = outcome.used.core_busy_ns {
+        let others = busy.saturating_sub(outcome.used.server_ns());
         println!("its core was busy for {}, {} of it by others", time(busy), time(others));
     }
     let since = if options.rate == Rate::Max { "published" } else { "due" };
-    println!("{since} to received: {}", percentiles_text(&ledger.latency));
+    println!("{since} to received: {}", percentiles_text(&ledger.latency.whole));
     println!("{since} to acknowledged: {}", percentiles_text(&outcome.published.latency));
     println!(
         "{} events published, {} deliveries received, {} missing, {} out of order, {} came again, {} of no such run",
@@ -331,8 +253,8 @@ mod tests {
                 "--seconds",
                 "0.1",
             ]);
-            let run = Arc::new(Run::new(&options, Duration::ZERO));
-            let outcome = measure(&options, &run, Duration::ZERO).expect("measured");
+            let run = Arc::new(Run::new(&options, Window::starting_now(options.seconds)));
+            let outcome = measure(&options, &run).expect("measured");
             let ledger = run.ledger();
             assert!(ledger.published >= 2);
             assert_eq!((ledger.received, outcome.missing), (ledger.published * 7, 0));

@@ -1,5 +1,6 @@
 //! What the machine says of processes, threads and cores, and pinning a thread to a core.
 
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
@@ -43,6 +44,51 @@ pub(crate) fn process_ns(process: &str) -> Option<u64> {
     stat_ns(&fs::read_to_string(format!("/proc/{process}/stat")).ok()?)
 }
 
+/// What server, load and the server's core have used so far.
+pub(crate) struct Usage {
+    server: Threads,
+    own_ns: u64,
+    core_busy_ns: Option<u64>,
+}
+
+/// The same between two looks.
+pub(crate) struct Used {
+    /// CPU time of the server by thread, most first; empty where it is not known.
+    pub(crate) server: Vec<(String, u64)>,
+    /// CPU time of this process.
+    pub(crate) own_ns: u64,
+    /// Time that the server's core was busy, whoever used it.
+    pub(crate) core_busy_ns: Option<u64>,
+}
+
+impl Usage {
+    /// A look at it.
+    pub(crate) fn now(server_pid: Option<u32>, server_core: Option<u32>) -> Usage {
+        Usage {
+            server: server_pid.map(|pid| threads_of(&pid.to_string())).unwrap_or_default(),
+            own_ns: threads_of("self").values().map(|(_, ns)| ns).sum(),
+            core_busy_ns: server_core.and_then(core_busy_ns),
+        }
+    }
+
+    /// What was used until a later look.
+    pub(crate) fn until(&self, later: &Usage) -> Used {
+        let busy = self.core_busy_ns.zip(later.core_busy_ns);
+        Used {
+            server: used_between(&self.server, &later.server),
+            own_ns: later.own_ns.saturating_sub(self.own_ns),
+            core_busy_ns: busy.map(|(before, after)| after.saturating_sub(before)),
+        }
+    }
+}
+
+impl Used {
+    /// CPU time of the whole server.
+    pub(crate) fn server_ns(&self) -> u64 {
+        self.server.iter().map(|(_, ns)| ns).sum()
+    }
+}
+
 /// Id of the calling thread.
 pub(crate) fn thread_id() -> Option<u32> {
     fs::read_link("/proc/thread-self").ok()?.file_name()?.to_str()?.parse().ok()
@@ -70,16 +116,40 @@ pub(crate) fn core_busy_ns(core: u32) -> Option<u64> {
 /// # Errors
 /// Why it cannot be done, in words.
 pub(crate) fn pin_this_thread(core: u32) -> Result<(), String> {
+    tell_of_this_thread("taskset", &["-p", "-c", &core.to_string()], &format!("cannot run on core {core}"))
+}
+
+/// Lets the calling thread run before all others that are not of this kind, as soon as it is ready.
+///
+/// # Errors
+/// Why it cannot be done, in words.
+pub(crate) fn put_this_thread_first() -> Result<(), String> {
+    tell_of_this_thread("chrt", &["-f", "-p", "1"], "gets no real-time priority")
+}
+
+/// Has a program of util-linux change something of the calling thread.
+fn tell_of_this_thread(program: &str, words: &[&str], otherwise: &str) -> Result<(), String> {
     let thread = thread_id().ok_or("the thread's number cannot be read from /proc")?;
-    let told = Command::new("taskset").args(["-p", "-c", &core.to_string(), &thread.to_string()]).output();
-    match told {
+    match Command::new(program).args(words).arg(thread.to_string()).output() {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => {
             let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            Err(format!("thread {thread} cannot run on core {core}: {why}"))
+            Err(format!("thread {thread} {otherwise}: {why}"))
         }
-        Err(error) => Err(format!("taskset cannot be started ({error}); install util-linux or leave the core out")),
+        Err(error) => Err(format!("{program} cannot be started ({error}); install util-linux or leave the option out")),
     }
+}
+
+/// What this machine is: cores that this process may use, kernel, processor.
+pub(crate) fn facts() -> Value {
+    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    let cpus = read("/proc/cpuinfo");
+    let model = cpus.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(':'));
+    json!({
+        "cores": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        "kernel": read("/proc/sys/kernel/osrelease").trim(),
+        "processor": model.map_or("", |(_, name)| name.trim()),
+    })
 }
 
 fn first_number(text: &str) -> Option<u64> {

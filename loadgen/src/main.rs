@@ -1,10 +1,10 @@
 //! loadgen: Millstream from outside. Makes load, measures it, and checks that nothing is lost.
 //!
 //! Purpose: `native` drives frames and measures throughput and latency, `http` and `nats` drive what else
-//! one could take with the same samples, `fanout` publishes events and is their subscribers, `verify`
-//! writes a series that it can compute again and reads it back sample by sample, `modbus` and `opcua`
-//! are plants to poll against, the first of which measures how it is polled; `poll` is a client to
-//! compare with.
+//! one could take with the same samples, `fanout` publishes events and is their subscribers, `mixed`
+//! drives all lanes of a server at once, `verify` writes a series that it can compute again and reads it
+//! back sample by sample, `modbus` and `opcua` are plants to poll against, the first of which measures
+//! how it is polled; `poll` is a client to compare with.
 //!
 //! Invariants
 //! - G1: nothing of the server's crates is used: what is measured is what any producer sees.
@@ -29,8 +29,10 @@ mod fleet;
 mod hiccup;
 mod http;
 mod ingest;
+mod listener;
 mod load;
 mod machine;
+mod mixed;
 mod native;
 mod nats;
 mod poll;
@@ -39,7 +41,9 @@ mod reading;
 mod receiver;
 mod report;
 mod series;
+mod timeline;
 mod verify;
+mod window;
 
 use args::{Args, Command};
 use clap::Parser;
@@ -76,6 +80,7 @@ fn main() -> ExitCode {
         Command::Http(options) => ingest::run(&options),
         Command::Nats(options) => nats::run(&options),
         Command::Fanout(options) => fanout::run(&options),
+        Command::Mixed(options) => mixed::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Modbus(options) => fleet::modbus(&options),
         Command::Poll(options) => poll::run(&options),

@@ -3,11 +3,12 @@
 use crate::Failure;
 use crate::args::{Acks, Kind, Native, Rate};
 use crate::connection::{Connection, Shape};
-use crate::drive::{Outcome, drive};
+use crate::drive::{Manner, Outcome, Wait, drive};
 use crate::hiccup::{histogram, probe};
 use crate::machine::{self, Threads};
 use crate::receiver::Receiver;
 use crate::report::{median, percentiles_json, percentiles_text, time, whole};
+use crate::window::Window;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use std::thread;
@@ -50,7 +51,7 @@ impl Measured {
             "samples": outcome.samples,
             "frames": outcome.frames,
             "bytes": outcome.bytes,
-            "frame_to_acknowledged": percentiles_json(&outcome.latency),
+            "frame_to_acknowledged": percentiles_json(&outcome.latency.whole),
             "own_cpu_s": outcome.own_cpu_ns as f64 / 1e9,
             "own_cpu_ns_per_sample": per_sample(outcome.own_cpu_ns),
             "server_cpu_s": known.then(|| self.server_cpu_ns() as f64 / 1e9),
@@ -73,7 +74,8 @@ pub(crate) fn run(options: &Native) -> Result<bool, Failure> {
     let mut hiccups = histogram();
     let is_open_loop = options.rate != Rate::Max;
     if is_open_loop {
-        add(&mut hiccups, &probe(options.server_core.or(options.core), PROBE));
+        // Same bounds; nothing is left out.
+        let _ = hiccups.add(probe(options.server_core.or(options.core), PROBE));
     }
     let (mut servers, mut limits) = (Vec::new(), Vec::new());
     let rounds = if options.limit { options.rounds } else { 1 };
@@ -87,7 +89,7 @@ pub(crate) fn run(options: &Native) -> Result<bool, Failure> {
         }
     }
     if is_open_loop {
-        add(&mut hiccups, &probe(options.server_core.or(options.core), PROBE));
+        let _ = hiccups.add(probe(options.server_core.or(options.core), PROBE));
     }
     let ratio = ratio(&servers, &limits);
     if options.json {
@@ -169,9 +171,10 @@ fn measure(
     look: impl Fn() -> Threads,
 ) -> Result<Measured, Failure> {
     let mut connections = open_all(options, shape)?;
+    let manner = Manner { rate, wait: Wait::Spin, label, is_quiet: options.json };
     let busy = || options.server_core.and_then(machine::core_busy_ns);
     let (cpu_before, busy_before) = (look(), busy());
-    let outcome = drive(&mut connections, rate, options.seconds, label, options.json)?;
+    let outcome = drive(&mut connections, manner, Window::starting_now(options.seconds))?;
     let (cpu_after, busy_after) = (look(), busy());
     // The machine's figures cover warm-up and draining, too: bring them to the measured samples.
     let all: u64 = connections.iter().map(|c| c.done_samples).sum();
@@ -258,8 +261,8 @@ fn show_one(name: &str, measured: &Measured) {
         let others = busy.saturating_sub(measured.server_cpu_ns());
         println!("        its core was busy for {}, {} of it by others", time(busy), time(others));
     }
-    if !outcome.latency.is_empty() {
-        println!("        frame to acknowledged: {}", percentiles_text(&outcome.latency));
+    if !outcome.latency.whole.is_empty() {
+        println!("        frame to acknowledged: {}", percentiles_text(&outcome.latency.whole));
     }
     if !outcome.behind.is_empty() {
         println!("        of it the sender's own delay: {}", percentiles_text(&outcome.behind));
@@ -270,9 +273,4 @@ fn show_one(name: &str, measured: &Measured) {
     if outcome.reconnects > 0 {
         println!("        {} connections had to be made again", outcome.reconnects);
     }
-}
-
-fn add(all: &mut Histogram<u64>, more: &Histogram<u64>) {
-    // Same bounds; nothing is left out.
-    let _ = all.add(more);
 }

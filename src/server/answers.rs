@@ -260,8 +260,13 @@ async fn rows_of(site: &Arc<Site>, holder: &Holder, query: &RollupsQuery) -> Res
     let job = move |context: &ShardContext| {
         let planned = Local::with(|local| plan_rows(local, log, tag, (from, to), every));
         let Some(Some((plan, storage))) = planned else { return drop(reply.send(Err(QueryError::Closed))) };
-        let work = Box::new(move || drop(reply.send(plan.read(&*storage).map_err(|error| failed(&error)))));
-        let _ = context.helper().run(work);
+        let is_known = plan.is_known();
+        let work = move || drop(reply.send(plan.read(&*storage).map_err(|error| failed(&error))));
+        if is_known {
+            // the helper thread has hardly a turn while the core is full, and a batch asks for each of its tags
+            return work();
+        }
+        let _ = context.helper().run(Box::new(work));
     };
     sender.post(Box::new(job)).map_err(|_| QueryError::Busy)?;
     answer.await.map_err(|_| QueryError::Busy)?

@@ -252,6 +252,9 @@ impl Backend for SiteBackend {
     }
 
     fn latest(&self, glob: &Glob) -> Vec<Latest> {
+        if let Some(path) = glob.literal() {
+            return self.latest_of(&[path.to_owned()]).into_iter().flatten().collect();
+        }
         let mut all = Vec::new();
         for port in self.site.shards() {
             let (_, metas) = self.metas(port);

@@ -5,21 +5,99 @@
 //! machine and what else ran on it; the ratios and the CPU time a sample do.
 
 pub mod fanout;
+pub mod isolation;
 pub mod peers;
 pub mod polling;
+mod rig;
 pub mod scale;
+mod table;
+mod verdict;
 
 use crate::fault::{Guard, Site};
 use crate::shell::{self, Story, binary, target};
 use serde_json::Value;
 use std::fs;
 use std::process::{Command, Stdio};
+use table::median;
 
 /// Connections of a run, each a producer; enough that both of two shards get some.
 const CONNECTIONS: &str = "8";
 
+/// `cargo xtask bench`: what is measured, and for how long.
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Bench {
+    #[command(subcommand)]
+    what: Option<What>,
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    seconds: u32,
+}
+
+/// How long, and how often.
+#[derive(clap::Args)]
+#[command(args_override_self = true)]
+pub struct Extent {
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    seconds: u32,
+    /// Rounds: each measures everything once, in turns
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Measure the binaries that are there
+    #[arg(long)]
+    built: bool,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// Intake beside a discarding receiver, with one shard and with two: what is measured by default
+    Intake {
+        /// Seconds of each measurement
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+        seconds: u32,
+    },
+    /// Fan-out of events beside telemetry, on one core
+    Fanout(Extent),
+    /// Telemetry beside all lower lanes, on one core
+    Isolation(Extent),
+    /// Tags and connections, by number
+    Scale(Extent),
+    /// Modbus polling beside other clients
+    Polling {
+        /// One part of it
+        #[arg(long, default_value = "all", value_parser = ["all", "fast", "link", "tags", "jitter", "commands"])]
+        part: String,
+        #[command(flatten)]
+        extent: Extent,
+    },
+    /// What one would take instead
+    Peers {
+        /// Which
+        #[arg(value_parser = ["victoria-metrics", "influxdb", "nats"])]
+        peer: String,
+        #[command(flatten)]
+        extent: Extent,
+    },
+}
+
+impl Bench {
+    /// Measures it and prints the table.
+    pub fn run(&self) -> Result<(), Story> {
+        match &self.what {
+            None => intake(self.seconds),
+            Some(What::Intake { seconds }) => intake(*seconds),
+            Some(What::Fanout(extent)) => fanout::run(extent.seconds, extent.rounds, extent.built),
+            Some(What::Isolation(extent)) => isolation::run(extent.seconds, extent.rounds, extent.built),
+            Some(What::Scale(extent)) => scale::run(extent.seconds, extent.rounds, extent.built),
+            Some(What::Polling { part, extent }) => polling::run(part, extent.seconds, extent.rounds, extent.built),
+            Some(What::Peers { peer, extent }) => peers::run(peer, extent.seconds, extent.rounds, extent.built),
+        }
+    }
+}
+
 /// Runs every combination and prints the table.
-pub fn run(seconds: u32) -> Result<(), Story> {
+fn intake(seconds: u32) -> Result<(), Story> {
     shell::build(&["millstream", "loadgen"])?;
     println!(
         "| shards | frames | samples/s | of a discarding receiver | CPU a sample | frame to acknowledged p50 / p99 |"
@@ -64,9 +142,4 @@ fn report(command: &mut Command) -> Result<Value, Story> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| format!("loadgen could not be started: {error}"))?;
     serde_json::from_slice(&output.stdout).map_err(|error| format!("loadgen's answer: {error}"))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -79,30 +79,8 @@ enum Task {
         #[arg(long, default_value = "ext4")]
         fs: String,
     },
-    /// Measure what one core and two take in, the fan-out of events beside telemetry, the cost of many
-    /// tags, Modbus polling, or Millstream beside what one would take instead
-    #[command(args_override_self = true)]
-    Bench {
-        /// What: intake beside a discarding receiver, fan-out on one core, tags and connections by number,
-        /// Modbus polling, or peers
-        #[arg(default_value = "intake", value_parser = ["intake", "fanout", "scale", "polling", "peers"])]
-        what: String,
-        /// Peers: which
-        #[arg(default_value = "", value_parser = ["", "victoria-metrics", "influxdb", "nats"])]
-        peer: String,
-        /// Seconds of each measurement
-        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3_600))]
-        seconds: u32,
-        /// Rounds of fan-out, scale, polling and peers: each measures everything once, in turns
-        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-        rounds: u32,
-        /// Fan-out, polling and peers: measure the binaries that are there
-        #[arg(long)]
-        built: bool,
-        /// Polling: one part of it
-        #[arg(long, default_value = "all", value_parser = ["all", "fast", "link", "tags", "jitter", "commands"])]
-        part: String,
-    },
+    /// Measure what one core and two take in, or what is named
+    Bench(bench::Bench),
     /// Run each fuzz target for a while
     Fuzz {
         /// Seconds for each target
@@ -126,17 +104,7 @@ fn main() -> ExitCode {
         Task::Sabotage { seeds } => sabotage::run(seeds),
         Task::Killsweep { points, io } => fault::killsweep(points, &io),
         Task::Powercut { runs, fs } => fault::powercut(runs, &fs),
-        Task::Bench { what, seconds, rounds, built, .. } if what == "fanout" => {
-            bench::fanout::run(seconds, rounds, built)
-        }
-        Task::Bench { what, seconds, rounds, part, built, .. } if what == "polling" => {
-            bench::polling::run(&part, seconds, rounds, built)
-        }
-        Task::Bench { what, seconds, rounds, .. } if what == "scale" => bench::scale::run(seconds, rounds),
-        Task::Bench { what, peer, seconds, rounds, built, .. } if what == "peers" => {
-            bench::peers::run(&peer, seconds, rounds, built)
-        }
-        Task::Bench { seconds, .. } => bench::run(seconds),
+        Task::Bench(bench) => bench.run(),
         Task::Fuzz { seconds } => fuzz::run(seconds),
     };
     match outcome {

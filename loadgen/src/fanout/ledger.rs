@@ -3,8 +3,8 @@
 //! Each event has a key and a number within its key, from 0. Every receiver must see every number
 //! of every key, the numbers of one key in their order.
 
-use crate::hiccup::histogram;
-use hdrhistogram::Histogram;
+use crate::timeline::Timeline;
+use crate::window::Window;
 
 /// One delivery as a receiver read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,14 +44,13 @@ pub(crate) struct Ledger {
     pub(crate) reordered: u64,
     /// Requests that are nothing of this run.
     pub(crate) strangers: u64,
-    /// Due to received, of the events that were due since `measured_from_ns`.
-    pub(crate) latency: Histogram<u64>,
-    measured_from_ns: u64,
+    /// Due to received.
+    pub(crate) latency: Timeline,
 }
 
 impl Ledger {
-    /// Latencies count of events that are due from `measured_from_ns` on.
-    pub(crate) fn new(receivers: usize, keys: usize, measured_from_ns: u64) -> Ledger {
+    /// Latencies count of events that are due in the window.
+    pub(crate) fn new(receivers: usize, keys: usize, window: Window) -> Ledger {
         Ledger {
             keys,
             places: vec![Place::default(); receivers * keys],
@@ -60,8 +59,7 @@ impl Ledger {
             duplicates: 0,
             reordered: 0,
             strangers: 0,
-            latency: histogram(),
-            measured_from_ns,
+            latency: Timeline::new(window),
         }
     }
 
@@ -89,9 +87,7 @@ impl Ledger {
         }
         place.next = place.next.max(delivery.number + 1);
         self.received += 1;
-        if delivery.due_ns >= self.measured_from_ns {
-            self.latency.saturating_record(now_ns.saturating_sub(delivery.due_ns).max(1));
-        }
+        self.latency.record(delivery.due_ns, now_ns, 1);
     }
 
     /// Deliveries of acknowledged events that have not come.
@@ -112,13 +108,11 @@ fn numbers(events: u64, keys: usize, key: usize) -> u64 {
 mod tests {
     use super::*;
 
-    fn delivery(receiver: usize, key: usize, number: u64) -> Delivery {
-        Delivery { receiver, key, number, due_ns: 1_000 }
-    }
-
     #[test]
     fn what_is_missing_doubled_out_of_order_or_strange_is_told_apart() {
-        let mut ledger = Ledger::new(2, 2, 0);
+        let window = Window::starting_now(1.0);
+        let delivery = |receiver, key, number| Delivery { receiver, key, number, due_ns: window.begin_ns };
+        let mut ledger = Ledger::new(2, 2, window);
         // five events: numbers 0, 1, 2 of key 0 and 0, 1 of key 1
         ledger.published = 5;
         assert_eq!(ledger.missing(), 10);
@@ -129,14 +123,6 @@ mod tests {
         ledger.note(delivery(7, 0, 0), 2_000);
         assert_eq!((ledger.received, ledger.duplicates, ledger.reordered, ledger.strangers), (6, 1, 1, 2));
         assert_eq!(ledger.missing(), 4);
-        assert_eq!(ledger.latency.len(), 6);
-    }
-
-    #[test]
-    fn latencies_of_the_warm_up_do_not_count() {
-        let mut ledger = Ledger::new(1, 1, 5_000);
-        ledger.note(Delivery { receiver: 0, key: 0, number: 0, due_ns: 4_999 }, 9_000);
-        ledger.note(Delivery { receiver: 0, key: 0, number: 1, due_ns: 5_000 }, 5_500);
-        assert_eq!((ledger.received, ledger.latency.len(), ledger.latency.max()), (2, 1, 500));
+        assert_eq!(ledger.latency.whole.len(), 6);
     }
 }

@@ -4,15 +4,14 @@
 //! made again with the same ids, so that nothing is published twice and nothing left out.
 
 use super::Run;
-use super::receiver::ANSWER;
 use crate::Failure;
 use crate::args::{Fanout, Rate};
 use crate::hiccup::histogram;
+use crate::listener::NO_CONTENT;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 use ureq::Agent;
@@ -25,17 +24,17 @@ const PAUSE: Duration = Duration::from_millis(50);
 const FULL_PAUSE: Duration = Duration::from_micros(200);
 
 /// What publishing came to.
-pub(super) struct Published {
+pub(crate) struct Published {
     /// Due to acknowledged, of the events that were due since the warm-up.
-    pub(super) latency: Histogram<u64>,
+    pub(crate) latency: Histogram<u64>,
     /// How far behind its schedule the publisher was at worst, nanoseconds.
-    pub(super) behind_ns_max: u64,
+    pub(crate) behind_ns_max: u64,
     /// Calls that had to be made again.
-    pub(super) again: u64,
+    pub(crate) again: u64,
 }
 
 /// Where events go.
-pub(super) enum Way {
+pub(crate) enum Way {
     /// To Millstream's HTTP API.
     Millstream { agent: Agent, url: String, patience: Duration },
     /// To every receiver over a connection of its own, by a loop that does nothing else.
@@ -43,14 +42,14 @@ pub(super) enum Way {
 }
 
 impl Way {
-    pub(super) fn millstream(options: &Fanout) -> Way {
+    pub(crate) fn millstream(options: &Fanout) -> Way {
         let config =
             Agent::config_builder().timeout_global(Some(Duration::from_secs(60))).http_status_as_error(false).build();
         let base = options.http.trim_end_matches('/');
         Way::Millstream { agent: config.into(), url: format!("{base}/v1/events"), patience: options.patience }
     }
 
-    pub(super) fn bare(address: SocketAddr, receivers: usize) -> Result<Way, Failure> {
+    pub(crate) fn bare(address: SocketAddr, receivers: usize) -> Result<Way, Failure> {
         let connect = || {
             let stream = TcpStream::connect(address)?;
             stream.set_nodelay(true)?;
@@ -104,26 +103,21 @@ fn send(receivers: &mut [TcpStream], event: &Value) -> Result<(), Failure> {
         );
         receiver.write_all(request.as_bytes()).map_err(Failure::of)?;
     }
-    let mut answer = [0; ANSWER.len()];
+    let mut answer = [0; NO_CONTENT.len()];
     receivers.iter_mut().try_for_each(|receiver| receiver.read_exact(&mut answer).map_err(Failure::of))
 }
 
-/// Publishes until `until_ns` of the run's clock.
-pub(super) fn publish(
-    options: &Fanout,
-    run: &Arc<Run>,
-    way: &mut Way,
-    warm_up_ns: u64,
-    until_ns: u64,
-) -> Result<Published, Failure> {
+/// Publishes until the window ends.
+pub(super) fn publish(options: &Fanout, run: &Run, way: &mut Way) -> Result<Published, Failure> {
+    let (window, until_ns) = (&run.window, run.window.end_ns);
     let mut published = Published { latency: histogram(), behind_ns_max: 0, again: 0 };
     let batch = u64::from(options.batch);
     let due_ns = |number: u64| match options.rate {
-        Rate::Max => run.now_ns(),
+        Rate::Max => window.now_ns(),
         Rate::PerS(rate) => (number as f64 * 1e9 / rate) as u64,
     };
     let mut next = 0;
-    while run.now_ns() < until_ns {
+    while window.now_ns() < until_ns {
         let mut count = batch;
         if options.rate == Rate::Max {
             if run.under_way() + batch > u64::from(options.in_flight.max(options.batch)) {
@@ -135,8 +129,8 @@ pub(super) fn publish(
             if last_ns >= until_ns {
                 break;
             }
-            thread::sleep(Duration::from_nanos(last_ns.saturating_sub(run.now_ns())));
-            let now_ns = run.now_ns();
+            window.sleep_until(last_ns);
+            let now_ns = window.now_ns();
             published.behind_ns_max = published.behind_ns_max.max(now_ns.saturating_sub(last_ns));
             // Behind its schedule, what is due leaves together.
             count = (batch..=EVENTS_MAX).take_while(|more| due_ns(next + more - 1) <= now_ns).last().unwrap_or(batch);
@@ -145,8 +139,8 @@ pub(super) fn publish(
         let numbered = (next..).zip(&due);
         let events: Vec<Value> = numbered.map(|(number, due_ns)| event(options, run, number, *due_ns)).collect();
         published.again += way.give(&events)?;
-        let now_ns = run.now_ns();
-        for due_ns in due.into_iter().filter(|due_ns| *due_ns >= warm_up_ns) {
+        let now_ns = window.now_ns();
+        for due_ns in due.into_iter().filter(|due_ns| window.holds(*due_ns)) {
             published.latency.saturating_record(now_ns.saturating_sub(due_ns).max(1));
         }
         next += count;

@@ -1,12 +1,9 @@
-//! The subscribers: one small HTTP/1.1 server with a path for each, on a thread of its own.
+//! What Millstream sends to: one small HTTP/1.1 server on a thread of its own.
 //!
-//! It reads what a delivery must have (path, length, body), notes it, and answers 204; connections
-//! stay open. Nothing else of HTTP is spoken: what it cannot read ends the connection.
+//! It reads what a call must have (path, length, body), hands it over, and sends the answer;
+//! connections stay open. Nothing else of HTTP is spoken: what it cannot read ends the connection.
 
-use super::Run;
-use super::ledger::Delivery;
 use crate::Failure;
-use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -16,41 +13,43 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{self, LocalSet};
 
-/// What every delivery is answered.
-pub(super) const ANSWER: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
+/// The answer to what needs none.
+pub(crate) const NO_CONTENT: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
 /// Longest request: head and body.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 16 << 10;
 
-/// The receivers; they stop when dropped.
-pub(super) struct Receivers {
-    pub(super) address: SocketAddr,
+/// Takes a call, and answers what goes back, whole.
+pub(crate) type Handler = dyn Fn(&Request<'_>) -> &'static [u8] + Send + Sync;
+
+/// The server; it stops when dropped.
+pub(crate) struct Listener {
+    pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     joined: Option<JoinHandle<()>>,
 }
 
-impl Receivers {
+impl Listener {
     /// Listens at an address, from now on.
-    pub(super) fn start(bind: SocketAddr, run: &Arc<Run>) -> Result<Receivers, Failure> {
+    pub(crate) fn start(bind: SocketAddr, handler: Arc<Handler>) -> Result<Listener, Failure> {
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = mpsc::channel();
-        let run = Arc::clone(run);
         let joined = thread::Builder::new()
             .name("receivers".to_owned())
             .spawn(move || {
-                if let Err(failure) = serve(bind, run, stopped, &tell) {
+                if let Err(failure) = serve(bind, handler, stopped, &tell) {
                     // The other end is gone only if nobody wants to know any more.
                     let _ = tell.send(Err(failure));
                 }
             })
             .map_err(Failure::of)?;
         let address = told.recv().map_err(Failure::of)??;
-        Ok(Receivers { address, stop: Some(stop), joined: Some(joined) })
+        Ok(Listener { address, stop: Some(stop), joined: Some(joined) })
     }
 }
 
-impl Drop for Receivers {
+impl Drop for Listener {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(joined) = self.joined.take() {
@@ -61,7 +60,7 @@ impl Drop for Receivers {
 
 fn serve(
     bind: SocketAddr,
-    run: Arc<Run>,
+    handler: Arc<Handler>,
     stopped: oneshot::Receiver<()>,
     tell: &mpsc::Sender<Result<SocketAddr, Failure>>,
 ) -> Result<(), Failure> {
@@ -74,7 +73,7 @@ fn serve(
         let _ = tell.send(Ok(address));
         task::spawn_local(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                task::spawn_local(receive(stream, Arc::clone(&run)));
+                task::spawn_local(receive(stream, Arc::clone(&handler)));
             }
         });
         // Ends when the other side is dropped.
@@ -84,7 +83,7 @@ fn serve(
 }
 
 /// One connection, until it ends.
-async fn receive(mut stream: TcpStream, run: Arc<Run>) {
+async fn receive(mut stream: TcpStream, handler: Arc<Handler>) {
     let _ = stream.set_nodelay(true);
     let mut bytes = Vec::with_capacity(CHUNK_BYTES);
     let mut answers = Vec::new();
@@ -101,8 +100,7 @@ async fn receive(mut stream: TcpStream, run: Arc<Run>) {
                 Ok(None) => break,
                 Err(Unreadable) => return,
                 Ok(Some((request, length))) => {
-                    run.note(request.delivery(run.name()));
-                    answers.extend_from_slice(ANSWER);
+                    answers.extend_from_slice(handler(&request));
                     at += length;
                 }
             }
@@ -114,14 +112,16 @@ async fn receive(mut stream: TcpStream, run: Arc<Run>) {
     }
 }
 
-/// What came is no delivery that this server can read.
+/// What came is no call that this server can read.
 #[derive(Debug, PartialEq)]
 struct Unreadable;
 
+/// One call.
 #[derive(Debug, PartialEq)]
-struct Request<'a> {
-    receiver: Option<usize>,
-    body: &'a [u8],
+pub(crate) struct Request<'a> {
+    /// Path and query.
+    pub(crate) path: &'a str,
+    pub(crate) body: &'a [u8],
 }
 
 impl Request<'_> {
@@ -145,22 +145,7 @@ impl Request<'_> {
             return Err(Unreadable);
         }
         let length = head_bytes + 4 + body_bytes;
-        let receiver = path.strip_prefix("/r/").and_then(|number| number.parse().ok());
-        Ok(bytes.get(head_bytes + 4..length).map(|body| (Request { receiver, body }, length)))
-    }
-
-    /// The delivery that it is, if it is one of this run.
-    fn delivery(&self, run: &str) -> Option<Delivery> {
-        let event: Value = serde_json::from_slice(self.body).ok()?;
-        let data = &event["data"];
-        let number = |name: &str| data[name].as_u64();
-        (data["run"] == run).then_some(())?;
-        Some(Delivery {
-            receiver: self.receiver?,
-            key: usize::try_from(number("key")?).ok()?,
-            number: number("number")?,
-            due_ns: number("due_ns")?,
-        })
+        Ok(bytes.get(head_bytes + 4..length).map(|body| (Request { path, body }, length)))
     }
 }
 
@@ -170,7 +155,7 @@ mod tests {
 
     #[test]
     fn requests_are_cut_apart_and_half_ones_waited_for() {
-        let body = br#"{"data":{"run":"x","key":3,"number":7,"due_ns":9}}"#;
+        let body = br#"{"a":1}"#;
         let mut bytes =
             format!("POST /r/12 HTTP/1.1\r\nHost: a\r\ncontent-Length: {}\r\n\r\n", body.len()).into_bytes();
         let head_bytes = bytes.len();
@@ -182,10 +167,9 @@ mod tests {
         bytes.extend_from_slice(b"POST /elsewhere HTTP/1.1\r\n\r\n");
         let (first, read) = Request::read(&bytes).expect("readable").expect("whole");
         assert_eq!(read, length);
-        assert_eq!(first.delivery("x"), Some(Delivery { receiver: 12, key: 3, number: 7, due_ns: 9 }));
-        assert_eq!(first.delivery("y"), None);
+        assert_eq!(first, Request { path: "/r/12", body });
         let (second, _) = Request::read(&bytes[read..]).expect("readable").expect("whole");
-        assert_eq!((second.delivery("x"), second.body), (None, &b""[..]));
+        assert_eq!(second, Request { path: "/elsewhere", body: b"" });
         for wrong in
             ["\r\n\r\n", "POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n", "P / H\r\nTransfer-Encoding: chunked\r\n\r\n"]
         {

@@ -1,0 +1,9 @@
+//! `cargo bench --bench isolation`: telemetry beside all lower lanes saturated, against telemetry alone.
+//!
+//! Prints what `cargo xtask bench isolation` prints.
+
+mod support;
+
+fn main() -> std::process::ExitCode {
+    support::xtask_bench(&["isolation"])
+}
