@@ -316,7 +316,7 @@ fn dangerous_things_stand_in_one_crate_each() {
                 "/examples/",
             ],
         ),
-        (concat!("io_uring", "::"), &["crates/uring/src/"]),
+        (concat!("io_uring", "::"), &["crates/uring/"]),
         (concat!("tokio_uring", "::"), &["crates/uring/src/"]),
     ];
     let mut wrong = Vec::new();
