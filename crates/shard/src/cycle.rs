@@ -1,6 +1,13 @@
 //! The duty cycle: the one task of a shard that never ends before the shard does.
 
-use std::{future::poll_fn, io, rc::Rc, task::Poll};
+use std::{
+    future::poll_fn,
+    io,
+    os::fd::{AsRawFd, RawFd},
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
 
 use env::Clock;
 use ring::Inbox;
@@ -10,6 +17,7 @@ use crate::{
     context::ShardContext,
     lane::Lane,
     meter::StageMeter,
+    nap::Debt,
     sender::Job,
     stages::Look,
     stats::{ShardStats, StageStats},
@@ -29,6 +37,9 @@ pub(crate) struct Cycle {
     wake: WakeFd,
     timer: TimerFd,
     listeners: Vec<FdListener>,
+    /// What ends a nap: telemetry, and whoever rings.
+    alarms: Vec<RawFd>,
+    debt: Debt,
     inbox_meter: Rc<StageMeter>,
     published_ns: u64,
     /// Some histograms were walked, not all: no sleep before the snapshot is out.
@@ -40,6 +51,7 @@ pub(crate) struct Cycle {
     spin_ns: u64,
     cycles: u64,
     sleeps: u64,
+    naps: u64,
     jobs: u64,
     gate: Option<u64>,
 }
@@ -49,9 +61,11 @@ impl Cycle {
     pub(crate) fn new(context: ShardContext, inbox: Inbox<Job>, wake: WakeFd) -> io::Result<Cycle> {
         let timer = TimerFd::new()?;
         let mut listeners = vec![wake.listen()?, timer.listen()?];
-        for fd in context.inner.stages.wake_fds() {
-            listeners.push(FdListener::new(fd)?);
+        let mut alarms = context.inner.stages.wake_fds();
+        for fd in &alarms {
+            listeners.push(FdListener::new(*fd)?);
         }
+        alarms.push(wake.as_raw_fd());
         let now_ns = SystemClock.monotonic_ns();
         let inbox_meter = context.inner.meters.of(Lane::Request, "inbox");
         Ok(Cycle {
@@ -60,6 +74,8 @@ impl Cycle {
             wake,
             timer,
             listeners,
+            alarms,
+            debt: Debt::default(),
             inbox_meter,
             published_ns: now_ns,
             walking: false,
@@ -69,6 +85,7 @@ impl Cycle {
             spin_ns: *SPIN_NS.start(),
             cycles: 0,
             sleeps: 0,
+            naps: 0,
             jobs: 0,
             gate: None,
         })
@@ -91,6 +108,9 @@ impl Cycle {
                 return end;
             }
             self.publish(now_ns);
+            if let Some(nap_ns) = self.debt.count(self.context.helper().has_work(), now_ns) {
+                self.nap(nap_ns);
+            }
             if telemetry + jobs > 0 {
                 self.worked_ns = now_ns;
                 if jobs == 0 && self.may_go_round(now_ns) {
@@ -171,7 +191,9 @@ impl Cycle {
                 self.timer.set(self.alarm_ns(from_ns));
                 self.context.inner.stages.sleeps();
                 self.asleep().await;
-                self.adapt(SystemClock.monotonic_ns().saturating_sub(from_ns));
+                let slept_ns = SystemClock.monotonic_ns().saturating_sub(from_ns);
+                self.debt.pay(slept_ns);
+                self.adapt(slept_ns);
                 self.context.inner.stages.slept();
             }
             self.inbox.get_up();
@@ -179,6 +201,24 @@ impl Cycle {
         // Cleared before the next look, which finds what made them ready.
         self.listeners.iter().for_each(FdListener::clear);
         self.wake.drain();
+    }
+
+    /// Leaves the core to the helper for a while, unless telemetry is there (S6). The runtime runs and a
+    /// whole look is made before the next sleep, so no ring that ends a nap is lost.
+    fn nap(&mut self, nap_ns: u64) {
+        self.wake.drain();
+        let stages = &self.context.inner.stages;
+        stages.arm();
+        if stages.pending() {
+            return;
+        }
+        let from_ns = SystemClock.monotonic_ns();
+        self.naps += 1;
+        stages.sleeps();
+        uring::wait_for_any(&self.alarms, Duration::from_nanos(nap_ns));
+        stages.slept();
+        self.worked_ns = SystemClock.monotonic_ns();
+        self.debt.pay(self.worked_ns.saturating_sub(from_ns));
     }
 
     fn alarm_ns(&self, now_ns: u64) -> u64 {
@@ -225,6 +265,7 @@ impl Cycle {
             frame_to_visible: self.context.inner.frame_to_visible.snapshot(),
             cycles: self.cycles,
             sleeps: self.sleeps,
+            naps: self.naps,
             jobs: self.jobs,
             cpu_ns: uring::thread::cpu_time_ns(),
         });

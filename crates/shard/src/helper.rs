@@ -1,12 +1,16 @@
 //! The helper of a core: a thread for what cannot yield (compression, encoding, long queries).
 //!
 //! It runs on the shard's own core at idle priority, so the kernel lets the shard preempt it at
-//! once and it gets what the shard leaves over. One job at a time, in order.
+//! once and it gets what the shard leaves over. Where that is nothing because lower lanes never rest,
+//! the shard naps for it (`cycle`, S6). One job at a time, in order.
 
 use std::{
     fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::mpsc::{SyncSender, TrySendError, sync_channel},
+    sync::{
+        Arc,
+        mpsc::{SyncSender, TrySendError, sync_channel},
+    },
 };
 
 use model::ShardId;
@@ -23,6 +27,8 @@ type HelperJob = Box<dyn FnOnce() + Send>;
 #[derive(Clone)]
 pub struct Helper {
     jobs: SyncSender<HelperJob>,
+    /// Held by every job until it is done.
+    under_way: Arc<Arc<()>>,
 }
 
 /// The helper has as many jobs waiting as it may: shed, or try again later. The job was dropped.
@@ -55,7 +61,7 @@ impl Helper {
                 }
             }
         })?;
-        Ok(Helper { jobs })
+        Ok(Helper { jobs, under_way: Arc::default() })
     }
 
     /// Has a job run in the background.
@@ -63,9 +69,21 @@ impl Helper {
     /// # Errors
     /// [`HelperFull`]
     pub fn run(&self, job: Box<dyn FnOnce() + Send>) -> Result<(), HelperFull> {
-        self.jobs.try_send(job).map_err(|refused| match refused {
+        let held = Arc::clone(&*self.under_way);
+        let counted = move || {
+            let _held = held;
+            job();
+        };
+        self.jobs.try_send(Box::new(counted)).map_err(|refused| match refused {
             TrySendError::Full(_) | TrySendError::Disconnected(_) => HelperFull,
         })
+    }
+}
+
+impl Helper {
+    /// Whether a job waits or runs.
+    pub(crate) fn has_work(&self) -> bool {
+        Arc::strong_count(&*self.under_way) > 1
     }
 }
 

@@ -24,6 +24,8 @@
 //!   ends that task.
 //! - S5: after [`ShardSender::close`] the stages take nothing new, and the thread ends when all say
 //!   that they are drained, or says which were not.
+//! - S6: while the helper has work it gets at least a thirty-second part of the time, however busy the
+//!   lower lanes are: the thread naps for it. Telemetry ends a nap at once.
 //!
 //! It deliberately knows nothing of telemetry, and decides nothing about what a stage does with
 //! its budget. Tasks that are spawned past [`ShardContext::spawn`] (plain `tokio::spawn`) run, but
@@ -34,6 +36,7 @@ mod cycle;
 mod helper;
 mod lane;
 mod meter;
+mod nap;
 mod parking;
 mod sender;
 mod stage;

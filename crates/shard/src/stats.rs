@@ -76,6 +76,8 @@ pub struct ShardStats {
     pub cycles: u64,
     /// Times that the thread went to sleep.
     pub sleeps: u64,
+    /// Times that it left the core to its helper while lower lanes had work.
+    pub naps: u64,
     /// Posted jobs that were run.
     pub jobs: u64,
     /// Processor time of the thread.
@@ -91,6 +93,7 @@ impl ShardStats {
             frame_to_visible: Distribution::default(),
             cycles: 0,
             sleeps: 0,
+            naps: 0,
             jobs: 0,
             cpu_ns: 0,
         }

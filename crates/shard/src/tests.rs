@@ -219,6 +219,51 @@ fn a_crowd_beyond_the_budget_waits_without_cost() {
     }
 }
 
+/// S6: a lower lane that never rests leaves the helper its part, and naps end with the helper's work.
+#[test]
+fn a_busy_shard_naps_for_its_helper() {
+    for mode in modes() {
+        let shard = start(mode, |context| {
+            context.spawn(Lane::Batch, "restless", async {
+                loop {
+                    let until_ns = SystemClock.monotonic_ns() + 20_000;
+                    while SystemClock.monotonic_ns() < until_ns {}
+                    tokio::task::yield_now().await;
+                }
+            });
+            Ok(Vec::new())
+        });
+        let sender = shard.sender();
+        let until = |holds: &dyn Fn(&ShardStats) -> bool| {
+            while !holds(&sender.stats()) {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        };
+        let (release, held) = channel::<()>();
+        ask(&shard, move |context| {
+            context.helper().run(Box::new(move || held.recv().expect("the test ends it"))).expect("room");
+        });
+        until(&|stats| stats.naps >= 3);
+        release.send(()).expect("the helper waits");
+        let (done, is_done) = channel();
+        ask(&shard, move |context| {
+            context.helper().run(Box::new(move || done.send(()).expect("the test listens"))).expect("room");
+        });
+        is_done.recv().expect("the helper works on");
+        // two snapshots later nothing that was counted before is new
+        let published = |more: u64| {
+            for _ in 0..more {
+                let cycles = sender.stats().cycles;
+                until(&|stats| stats.cycles > cycles);
+            }
+            sender.stats().naps
+        };
+        let naps = published(2);
+        assert_eq!(published(2), naps, "nothing to do, no nap ({mode})");
+        end(shard).expect("a clean end");
+    }
+}
+
 /// A task that is polled before the duty cycle wakes does not count the sleep as time between looks.
 #[test]
 fn sleep_is_nobodys_delay() {

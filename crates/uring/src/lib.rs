@@ -22,4 +22,4 @@ mod wake;
 
 pub use host::block_on;
 pub use mode::{IoMode, Unavailable, probe};
-pub use wake::{FdListener, TimerFd, WakeFd};
+pub use wake::{FdListener, TimerFd, WakeFd, wait_for_any};

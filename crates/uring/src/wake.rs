@@ -5,6 +5,7 @@ use std::{
     io::{self, Read, Write},
     os::fd::{AsRawFd, OwnedFd, RawFd},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::io::unix::AsyncFd;
@@ -126,12 +127,18 @@ impl TimerFd {
     }
 }
 
+/// Blocks the thread, its runtime too, until one of the descriptors is readable or the time is over.
+pub fn wait_for_any(fds: &[RawFd], at_most: Duration) {
+    sys::wait_for_any(fds, at_most);
+}
+
 mod sys {
     #![expect(unsafe_code, reason = "the standard library has no eventfd or timerfd and duplicates no raw descriptor")]
 
     use std::{
         io,
         os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+        time::Duration,
     };
 
     use tokio::io::{Interest, unix::AsyncFd};
@@ -139,6 +146,18 @@ mod sys {
     pub(super) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
         // SAFETY: an OwnedFd is open, stays the same, and lives as long as the AsyncFd that owns it.
         Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE)? })
+    }
+
+    pub(super) fn wait_for_any(fds: &[RawFd], at_most: Duration) {
+        let mut polled: Vec<libc::pollfd> =
+            fds.iter().map(|fd| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 }).collect();
+        let until = libc::timespec {
+            tv_sec: at_most.as_secs() as libc::time_t,
+            tv_nsec: libc::c_long::from(at_most.subsec_nanos()),
+        };
+        // SAFETY: both live over the call; no signal mask is given. Whatever ends it early, a signal or
+        // a descriptor that is closed, the caller looks anew.
+        unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, &until, std::ptr::null()) };
     }
 
     pub(super) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
@@ -199,6 +218,17 @@ mod tests {
         wake.wake();
         assert!(wake.drain());
         assert!(!wake.drain());
+    }
+
+    #[test]
+    fn a_wait_ends_with_a_ring_or_its_time() {
+        let (rung, silent) = (WakeFd::new().expect("an eventfd"), WakeFd::new().expect("an eventfd"));
+        let began = std::time::Instant::now();
+        wait_for_any(&[silent.as_raw_fd()], Duration::from_millis(2));
+        assert!(began.elapsed() >= Duration::from_millis(2));
+        rung.wake();
+        // ends, or the test does not
+        wait_for_any(&[silent.as_raw_fd(), rung.as_raw_fd()], Duration::from_secs(3_600));
     }
 
     #[test]
