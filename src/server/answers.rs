@@ -1,5 +1,6 @@
 //! Queries over the shards: scatter to every log that knows the tag, gather, merge.
 
+use crate::server::backend::each_tag;
 use crate::server::shard_main::Local;
 use crate::server::site::{ShardPort, Site};
 use env::Clock;
@@ -100,7 +101,7 @@ pub async fn samples(site: Arc<Site>, query: SamplesQuery) -> Result<SamplesAnsw
         waiting.push(read(&site, holder, query.from, query.to, run)?);
     }
     if waiting.is_empty() {
-        return Err(unknown(&site, &query.tag));
+        return Err(unknown(&site, &query.tag).await);
     }
     let mut all: Vec<(usize, FoundSample)> = Vec::new();
     let mut answer = SamplesAnswer::default();
@@ -177,14 +178,17 @@ pub async fn aggregates(
             Some(before) => before.join(found),
         });
     }
-    joined.map(|rows| rows.whole()).ok_or_else(|| unknown(site, tag))
+    match joined {
+        Some(rows) => Ok(rows.whole()),
+        None => Err(unknown(site, tag).await),
+    }
 }
 
 /// Rollup rows: from memory where it reaches, else from the log.
 pub async fn rollups(site: Arc<Site>, query: RollupsQuery) -> Result<RollupsAnswer, QueryError> {
     let holders = holders(&site, &query.tag);
     if holders.is_empty() {
-        return Err(unknown(&site, &query.tag));
+        return Err(unknown(&site, &query.tag).await);
     }
     if query.all {
         return all_rollups(&site, &holders, &query).await;
@@ -342,16 +346,15 @@ async fn in_memory(site: &Site, holder: &Holder, query: &RollupsQuery) -> Result
 }
 
 /// No log knows the tag; the nearest that there is.
-fn unknown(site: &Site, path: &str) -> QueryError {
+async fn unknown(site: &Site, path: &str) -> QueryError {
     let mut nearest: Option<(usize, String)> = None;
-    for port in site.shards() {
-        for tag in port.view.tags().in_use() {
-            let shared = common_prefix(tag.path, path);
-            if nearest.as_ref().is_none_or(|(best, _)| shared > *best) {
-                nearest = Some((shared, tag.path.to_string()));
-            }
+    each_tag(site, |tag| {
+        let shared = common_prefix(tag.path, path);
+        if nearest.as_ref().is_none_or(|(best, _)| shared > *best) {
+            nearest = Some((shared, tag.path.to_string()));
         }
-    }
+    })
+    .await;
     QueryError::UnknownTag { nearest: nearest.filter(|(shared, _)| *shared > 0).map(|(_, path)| path) }
 }
 

@@ -19,6 +19,10 @@ use uring::clock::SystemClock;
 
 /// Rates are means over at least this long.
 const RATE_OVER: Duration = Duration::from_secs(1);
+/// Tags that are looked at in one go.
+const PART_TAGS: usize = 256;
+/// Parts of a chunk.
+const CHUNK_PARTS: usize = pipeline::tags::CHUNK.div_ceil(PART_TAGS);
 /// A polled tag is stale after so many missed polls, and never before [`STALE_MIN`].
 const STALE_POLLS: u32 = 5;
 const STALE_MIN: Duration = Duration::from_secs(2);
@@ -53,8 +57,16 @@ impl MetaTable {
         metas.binary_search_by_key(&id.0, |(number, _)| *number).ok().map(|at| &metas[at].1)
     }
 
-    fn iter(&self) -> impl Iterator<Item = &(u32, Arc<TagMeta>)> {
-        self.0.iter().flat_map(|chunk| chunk.metas.iter())
+    /// How many parts there are.
+    const fn parts(&self) -> usize {
+        self.0.len() * CHUNK_PARTS
+    }
+
+    /// Some tags that follow each other.
+    fn part(&self, part: usize) -> &[(u32, Arc<TagMeta>)] {
+        let Some(chunk) = self.0.get(part / CHUNK_PARTS) else { return &[] };
+        let from = (part % CHUNK_PARTS * PART_TAGS).min(chunk.metas.len());
+        &chunk.metas[from..(from + PART_TAGS).min(chunk.metas.len())]
     }
 }
 
@@ -102,6 +114,18 @@ impl SiteBackend {
             known.of = Some(Arc::clone(&table));
         }
         (table, Arc::clone(&known.metas))
+    }
+
+    /// Where a part of all tags lies: its shard, and its number there.
+    fn part(&self, mut part: usize) -> Option<(&ShardPort, Arc<MetaTable>, usize)> {
+        for port in self.site.shards() {
+            let metas = self.metas(port).1;
+            if part < metas.parts() {
+                return Some((port, metas, part));
+            }
+            part -= metas.parts();
+        }
+        None
     }
 
     fn meta(&self, table: &TagTable, tag: TagInfo<'_>, shard: u16) -> TagMeta {
@@ -193,6 +217,19 @@ fn tags_of(table: &TagTable, source: &str) -> usize {
     at.and_then(|at| table.counts.get(at)).map_or(0, |count| *count as usize)
 }
 
+/// Looks at every tag in use of all shards; other work on the core, telemetry first, comes between.
+pub async fn each_tag(site: &Site, mut on: impl FnMut(TagInfo<'_>)) {
+    for port in site.shards() {
+        let table = port.view.tags();
+        for (number, tag) in table.in_use().enumerate() {
+            if number % PART_TAGS == PART_TAGS - 1 {
+                tokio::task::yield_now().await;
+            }
+            on(tag);
+        }
+    }
+}
+
 /// What a safety envelope asks of a tag: its value, how good that is, and when its source was last heard of
 /// it. A request asks for a few tags and must not be longer for a plant of many, so nothing that describes
 /// tags is made for it.
@@ -243,26 +280,19 @@ fn latest_of(view: &ShardView, texts: &[Arc<str>], tag: Arc<TagMeta>, id: u32) -
 }
 
 impl Backend for SiteBackend {
-    fn tags(&self, glob: &Glob) -> Vec<Arc<TagMeta>> {
-        let of = |port: &ShardPort| {
-            let metas = self.metas(port).1;
-            metas.iter().map(|(_, tag)| tag).filter(|tag| glob.matches(&tag.path)).cloned().collect::<Vec<_>>()
-        };
-        self.site.shards().iter().flat_map(of).collect()
+    fn tags(&self, glob: &Glob, part: usize) -> Option<Vec<Arc<TagMeta>>> {
+        let (_, metas, part) = self.part(part)?;
+        Some(metas.part(part).iter().map(|(_, tag)| tag).filter(|tag| glob.matches(&tag.path)).cloned().collect())
     }
 
-    fn latest(&self, glob: &Glob) -> Vec<Latest> {
+    fn latest(&self, glob: &Glob, part: usize) -> Option<Vec<Latest>> {
         if let Some(path) = glob.literal() {
-            return self.latest_of(&[path.to_owned()]).into_iter().flatten().collect();
+            return (part == 0).then(|| self.latest_of(&[path.to_owned()]).into_iter().flatten().collect());
         }
-        let mut all = Vec::new();
-        for port in self.site.shards() {
-            let (_, metas) = self.metas(port);
-            let texts = port.view.texts();
-            let matching = metas.iter().filter(|(_, tag)| glob.matches(&tag.path));
-            all.extend(matching.map(|(id, tag)| latest_of(&port.view, &texts, Arc::clone(tag), *id)));
-        }
-        all
+        let (port, metas, part) = self.part(part)?;
+        let texts = port.view.texts();
+        let matching = metas.part(part).iter().filter(|(_, tag)| glob.matches(&tag.path));
+        Some(matching.map(|(id, tag)| latest_of(&port.view, &texts, Arc::clone(tag), *id)).collect())
     }
 
     fn latest_of(&self, paths: &[String]) -> Vec<Option<Latest>> {

@@ -402,16 +402,22 @@ pub struct Demo {
 
 /// What HTTP asks of Millstream. One for the process; its calls come from any shard.
 pub trait Backend: Send + Sync + 'static {
-    /// The tags whose path matches, in any order.
-    fn tags(&self, glob: &Glob) -> Vec<Arc<TagMeta>>;
+    /// Of one part of all tags those whose path matches, in any order; `None` behind the last part. A
+    /// part is as long as telemetry may wait for one call.
+    fn tags(&self, glob: &Glob, part: usize) -> Option<Vec<Arc<TagMeta>>>;
 
-    /// The latest of the tags whose path matches, in any order. Reads shared memory only.
-    fn latest(&self, glob: &Glob) -> Vec<Latest>;
+    /// Of one part of all tags the latest of those whose path matches, in any order; `None` behind the
+    /// last part. Reads shared memory only.
+    fn latest(&self, glob: &Glob, part: usize) -> Option<Vec<Latest>>;
 
     /// The latest of these very tags, in their order; `None` where a path is unknown. Asked four
     /// times a second for every open stream, so override it with a look-up by path.
     fn latest_of(&self, paths: &[String]) -> Vec<Option<Latest>> {
-        let one = |path: &String| self.latest(&Glob::new(path)).into_iter().find(|row| row.tag.path == *path);
+        let one = |path: &String| {
+            let glob = Glob::new(path);
+            let mut parts = (0..).map_while(|part| self.latest(&glob, part));
+            parts.find_map(|rows| rows.into_iter().find(|row| row.tag.path == *path))
+        };
         paths.iter().map(one).collect()
     }
 

@@ -217,22 +217,25 @@ impl Feed {
                 _ = self.tick.tick() => {}
             }
             if self.matched.is_none_or(|at| at.elapsed() >= MATCH_EVERY) {
-                self.match_again();
-                tokio::task::yield_now().await;
+                self.match_again().await;
             }
             self.gather().await;
         }
     }
 
     /// Matches the globs again, keeping what the reader was told of tags that stay.
-    fn match_again(&mut self) {
+    async fn match_again(&mut self) {
         self.matched = Some(Instant::now());
         if self.globs.is_empty() && !self.paths.is_empty() {
             return;
         }
         let mut wanted: BTreeSet<String> = self.exact.iter().cloned().collect();
         for glob in &self.globs {
-            wanted.extend(self.app.backend.tags(glob).into_iter().map(|tag| tag.path.clone()));
+            for part in 0.. {
+                let Some(tags) = self.app.backend.tags(glob, part) else { break };
+                wanted.extend(tags.into_iter().map(|tag| tag.path.clone()));
+                tokio::task::yield_now().await;
+            }
         }
         if wanted.len() > STREAM_TAGS_MAX {
             self.app.counters.limit("stream-tags");

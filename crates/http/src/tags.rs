@@ -21,8 +21,14 @@ use axum::{
 };
 use model::Glob;
 use serde::Serialize;
-use std::{cmp::Reverse, collections::HashSet, sync::Arc};
+use std::{
+    cmp::Ordering,
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
+/// Rows that are merged in one go.
+const MERGED_AT_ONCE: usize = 512;
 /// How many rows match in all.
 const TOTAL: HeaderName = HeaderName::from_static("millstream-total");
 
@@ -141,10 +147,9 @@ pub(crate) async fn tags(
     let params = Params::read(&routes::TAGS, query.as_deref())?;
     let page = Page::of(&params)?;
     let search = search(&params)?;
-    let mut rows = gather(&params, |glob| app.backend.tags(glob), |row| &row.path)?;
-    rows.retain(|row| found(&search, &row.path));
-    tokio::task::yield_now().await;
-    rows.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    let of = |glob: &Glob, part| app.backend.tags(glob, part);
+    let parts = gather(&params, of, |row| found(&search, &row.path), |row| &row.path).await?;
+    let rows = sorted(parts, |a, b| a.path.cmp(&b.path)).await;
     Ok(page.answer(format, "tag,kind,unit,low,high,source,shard", rows, &uri, |row| &row.path))
 }
 
@@ -167,16 +172,16 @@ pub(crate) async fn latest(
         Some("abnormal") => |row| !row.quality.is_good(),
         Some(other) => return Err(no_word("quality", other, "good, uncertain, bad or abnormal")),
     };
-    let mut rows = gather(&params, |glob| app.backend.latest(glob), |row| &row.tag.path)?;
-    rows.retain(|row| keep(row) && found(&search, &row.tag.path));
-    tokio::task::yield_now().await;
-    rows.sort_unstable_by(|a, b| a.tag.path.cmp(&b.tag.path));
-    match params.get("sort") {
-        None | Some("tag") => {}
-        Some("quality") => rows.sort_by_key(|row| Reverse(row.quality)),
-        Some("age") => rows.sort_by_key(|row| row.seen),
+    let first: fn(&Latest, &Latest) -> Ordering = match params.get("sort") {
+        None | Some("tag") => |_, _| Ordering::Equal,
+        Some("quality") => |a, b| b.quality.cmp(&a.quality),
+        Some("age") => |a, b| a.seen.cmp(&b.seen),
         Some(other) => return Err(no_word("sort", other, "tag, quality or age")),
-    }
+    };
+    let of = |glob: &Glob, part| app.backend.latest(glob, part);
+    let wanted = |row: &Latest| keep(row) && found(&search, &row.tag.path);
+    let parts = gather(&params, of, wanted, |row| &row.tag.path).await?;
+    let rows = sorted(parts, |a, b| first(a, b).then_with(|| a.tag.path.cmp(&b.tag.path))).await;
     if page.after.is_some() && !matches!(params.get("sort"), None | Some("tag")) {
         return Err(Problem::parameter("after goes with sort=tag only; page other orders by offset"));
     }
@@ -187,20 +192,54 @@ fn no_word(name: &str, given: &str, known: &str) -> Problem {
     Problem::parameter(format!("{name}={} is unknown; write {known}", short(given)))
 }
 
-/// The rows of all globs (of `**` where none is given), each tag once.
-fn gather<T>(
+/// The rows of all globs (of `**` where none is given) that are wanted, each tag once, part by part: other
+/// work on the core, telemetry first, comes between two parts.
+async fn gather<T>(
     params: &Params,
-    mut of: impl FnMut(&Glob) -> Vec<T>,
+    of: impl Fn(&Glob, usize) -> Option<Vec<T>>,
+    wanted: impl Fn(&T) -> bool,
     path: impl Fn(&T) -> &String,
-) -> Result<Vec<T>, Problem> {
+) -> Result<Vec<Vec<T>>, Problem> {
     let globs = params.globs()?.unwrap_or_else(|| vec![Glob::new("**")]);
-    if let [glob] = globs.as_slice() {
-        return Ok(of(glob));
+    let mut known: HashSet<String> = HashSet::new();
+    let mut parts = Vec::new();
+    for glob in &globs {
+        for part in 0.. {
+            let Some(mut rows) = of(glob, part) else { break };
+            rows.retain(|row| wanted(row) && (globs.len() == 1 || known.insert(path(row).clone())));
+            if !rows.is_empty() {
+                parts.push(rows);
+            }
+            tokio::task::yield_now().await;
+        }
     }
-    let mut rows: Vec<T> = globs.iter().flat_map(&mut of).collect();
-    let mut known: HashSet<String> = HashSet::with_capacity(rows.len());
-    rows.retain(|row| known.insert(path(row).clone()));
-    Ok(rows)
+    Ok(parts)
+}
+
+/// One list in order, of parts in none, with other work between its steps.
+async fn sorted<T>(parts: Vec<Vec<T>>, order: impl Fn(&T, &T) -> Ordering) -> Vec<T> {
+    let mut runs: VecDeque<Vec<T>> = parts.into();
+    for run in &mut runs {
+        run.sort_unstable_by(&order);
+        tokio::task::yield_now().await;
+    }
+    loop {
+        let Some(left) = runs.pop_front() else { return Vec::new() };
+        let Some(right) = runs.pop_front() else { return left };
+        let mut merged = Vec::with_capacity(left.len() + right.len());
+        let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
+        while let Some(next) = match (left.peek(), right.peek()) {
+            (Some(a), Some(b)) if order(a, b).is_le() => left.next(),
+            (Some(_), None) => left.next(),
+            _ => right.next(),
+        } {
+            merged.push(next);
+            if merged.len().is_multiple_of(MERGED_AT_ONCE) {
+                tokio::task::yield_now().await;
+            }
+        }
+        runs.push_back(merged);
+    }
 }
 
 fn search(params: &Params) -> Result<Vec<String>, Problem> {

@@ -1,6 +1,7 @@
 //! Figures of a batch: one aggregate of each tag that matches, over the batch's period.
 
 use crate::server::answers;
+use crate::server::backend::each_tag;
 use crate::server::site::Site;
 use batch::Figure;
 use flows::runs::FigureSpec;
@@ -20,7 +21,7 @@ pub async fn of(
 ) -> Result<Vec<Figure>, String> {
     let mut figures = Vec::new();
     for spec in specs {
-        for (tag, unit) in tags(site, &Glob::new(&spec.match_)) {
+        for (tag, unit) in tags(site, &Glob::new(&spec.match_)).await {
             if figures.len() >= batch::FIGURES_MAX {
                 return Err(format!("more than {} figures; match fewer tags", batch::FIGURES_MAX));
             }
@@ -49,13 +50,13 @@ pub async fn of(
 }
 
 /// Tags that match, by path, with their units.
-fn tags(site: &Site, glob: &Glob) -> BTreeMap<String, String> {
+async fn tags(site: &Site, glob: &Glob) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
-    for port in site.shards() {
-        let table = port.view.tags();
-        for tag in table.in_use().filter(|tag| glob.matches(tag.path)) {
+    each_tag(site, |tag| {
+        if glob.matches(tag.path) {
             found.insert(tag.path.to_owned(), tag.unit.to_owned());
         }
-    }
+    })
+    .await;
     found
 }
