@@ -114,7 +114,7 @@ fn intake(seconds: u32) -> Result<(), Story> {
 fn row(shards: u32, kind: &str, seconds: u32) -> Result<String, Story> {
     let data = target().join("fault/bench-data");
     let _ = fs::remove_dir_all(&data);
-    let site = Site::new("bench", &data, "auto", "64MiB", &format!("[cores]\ncount = {shards}\n"))?;
+    let site = Site::new("bench", &data, "auto", rig::LOG, &format!("[cores]\ncount = {shards}\n"))?;
     let mut server = Guard(site.start()?);
     site.wait_ready(&mut server.0)?;
     let mut command = Command::new(binary("loadgen"));

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// How long a server may take to be ready, and a verification to end after its last fault.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Many segments in little data: more moments for a fault to meet.
+const SMALL_SEGMENTS: &str = "segment = \"1MiB\"";
 
 /// A server's place: its folder, its configuration, its ports.
 pub struct Site {
@@ -25,15 +27,15 @@ pub struct Site {
 }
 
 impl Site {
-    /// A place with one native source named `rig`, segments of a size, and these sections beside.
-    pub fn new(name: &str, data_dir: &Path, io: &str, segment: &str, sections: &str) -> Result<Site, Story> {
+    /// A place with one native source named `rig`, these keys of the log, and these sections beside.
+    pub fn new(name: &str, data_dir: &Path, io: &str, log: &str, sections: &str) -> Result<Site, Story> {
         let folder = target().join("fault").join(name);
         fs::create_dir_all(&folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
         let (native, http) = (free_port()?, free_port()?);
         let configuration = folder.join("millstream.toml");
         let text = format!(
             "[server]\ndata_dir = {:?}\nhttp = \"127.0.0.1:{http}\"\nnative = \"127.0.0.1:{native}\"\n\
-             log = {{ segment = \"{segment}\" }}\n\n[[source]]\nname = \"rig\"\nkind = \"native\"\npath = \"site/rig\"\n\n{sections}",
+             log = {{ {log} }}\n\n[[source]]\nname = \"rig\"\nkind = \"native\"\npath = \"site/rig\"\n\n{sections}",
             data_dir.display().to_string()
         );
         fs::write(&configuration, text).map_err(|error| format!("cannot write the configuration: {error}"))?;
@@ -102,7 +104,7 @@ pub fn killsweep(points: u32, io: &str) -> Result<(), Story> {
     shell::build(&["millstream", "loadgen"])?;
     let data = target().join("fault").join(format!("kill-{io}-data"));
     let _ = fs::remove_dir_all(&data);
-    let site = Site::new(&format!("kill-{io}"), &data, io, "1MiB", "")?;
+    let site = Site::new(&format!("kill-{io}"), &data, io, SMALL_SEGMENTS, "")?;
     let mut random = Random::new();
     let mut server = Guard(site.start()?);
     site.wait_ready(&mut server.0)?;
@@ -133,7 +135,7 @@ pub fn powercut(runs: u32, fs_kind: &str) -> Result<(), Story> {
     }
     shell::build(&["millstream", "loadgen"])?;
     let disk = LoopDisk::new(fs_kind)?;
-    let site = Site::new(&format!("power-{fs_kind}"), &disk.mount.join("data"), "uring", "1MiB", "")?;
+    let site = Site::new(&format!("power-{fs_kind}"), &disk.mount.join("data"), "uring", SMALL_SEGMENTS, "")?;
     let mut random = Random::new();
     let mut server = Guard(site.start()?);
     site.wait_ready(&mut server.0)?;

@@ -123,7 +123,13 @@ impl Job {
         shell::run(self.devices().arg("--config").arg(&file))?;
         let text = fs::read_to_string(&file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
         let at = text.find("[[source]]").ok_or("the configuration of the devices has no source")?;
-        let site = Site::new("polling", &data, "auto", "64MiB", &format!("[cores]\ncount = 1\n\n{}", &text[at..]))?;
+        let site = Site::new(
+            "polling",
+            &data,
+            "auto",
+            "segment = \"64MiB\"",
+            &format!("[cores]\ncount = 1\n\n{}", &text[at..]),
+        )?;
         let mut server = Guard(site.start_on(SERVER_CORE)?);
         site.wait_ready(&mut server.0)?;
         Ok(((server.0.id(), server), site.http_address()))

@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 pub const SERVER_CORE: u32 = 1;
 pub const LOAD_CORE: u32 = 0;
 
+/// A log that is as long as it may be a second after the start, as a plant's is for most of its life: files
+/// are used again.
+pub const LOG: &str = "segment = \"64MiB\", keep_bytes = \"256MiB\"";
+
 /// Says why it cannot be measured here, or builds what is measured.
 pub fn prepare(what: &str, is_built: bool) -> Result<(), Story> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -41,7 +45,7 @@ impl Rig {
         let sections =
             fs::read_to_string(&sections).map_err(|error| format!("cannot read {}: {error}", sections.display()))?;
         let data = target().join("fault").join(format!("{name}-data"));
-        let site = Site::new(name, &data, "auto", "64MiB", &format!("[cores]\ncount = 1\n\n{sections}"))?;
+        let site = Site::new(name, &data, "auto", LOG, &format!("[cores]\ncount = 1\n\n{sections}"))?;
         Ok(Rig { site, data })
     }
 

@@ -125,7 +125,7 @@ fn measure(connections: u32, tags: u32, frame: u32, seconds: u32) -> Result<Run,
         "scale",
         &data,
         "auto",
-        "64MiB",
+        "segment = \"64MiB\"",
         "tags_max = 4_000_000\nproducers_max = 20_000\n\n[cores]\ncount = 1\n",
     )?;
     let mut server = Guard(site.start_on(SERVER_CORE)?);

@@ -72,7 +72,7 @@ impl Server for Millstream {
     }
 
     fn start(&mut self, folder: &Path) -> Result<Guard, Story> {
-        let site = Site::new("peers", &folder.join("data"), "auto", "64MiB", "[cores]\ncount = 1\n")?;
+        let site = Site::new("peers", &folder.join("data"), "auto", "segment = \"64MiB\"", "[cores]\ncount = 1\n")?;
         let mut server = Guard(site.start_on(super::SERVER_CORE)?);
         site.wait_ready(&mut server.0)?;
         self.site = Some(site);
