@@ -85,16 +85,21 @@ impl Rig {
 
     /// What the shard says of itself.
     pub fn core(&self) -> Result<Value, Story> {
-        let wrong = |error: std::io::Error| format!("/v1/cores did not answer: {error}");
-        let mut stream = TcpStream::connect(self.site.http_address()).map_err(wrong)?;
-        let request = format!("GET /v1/cores HTTP/1.0\r\nhost: {}\r\n\r\n", self.site.http_address());
-        stream.write_all(request.as_bytes()).map_err(wrong)?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).map_err(wrong)?;
-        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        let cores: Value = serde_json::from_str(body).map_err(|error| format!("/v1/cores: {error}"))?;
-        cores.get(0).cloned().ok_or_else(|| format!("/v1/cores shows no core: {body}"))
+        core_of(&self.site)
     }
+}
+
+/// What the first shard of a server says of itself.
+pub fn core_of(site: &Site) -> Result<Value, Story> {
+    let wrong = |error: std::io::Error| format!("/v1/cores did not answer: {error}");
+    let mut stream = TcpStream::connect(site.http_address()).map_err(wrong)?;
+    let request = format!("GET /v1/cores HTTP/1.0\r\nhost: {}\r\n\r\n", site.http_address());
+    stream.write_all(request.as_bytes()).map_err(wrong)?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).map_err(wrong)?;
+    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    let cores: Value = serde_json::from_str(body).map_err(|error| format!("/v1/cores: {error}"))?;
+    cores.get(0).cloned().ok_or_else(|| format!("/v1/cores shows no core: {body}"))
 }
 
 impl Drop for Rig {

@@ -9,15 +9,12 @@
 //!
 //! Ten thousand connections need as many open files on both sides (`ulimit -n 20000`).
 
-use super::rig::{LOAD_CORE, SERVER_CORE};
+use super::rig::{LOAD_CORE, SERVER_CORE, core_of};
 use super::table::median;
 use super::verdict;
 use crate::fault::{Guard, Site};
 use crate::shell::{self, Story, binary, target};
-use serde_json::Value;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -151,7 +148,7 @@ fn measure(connections: u32, tags: u32, frame: u32, seconds: u32) -> Result<Run,
     let bytes = resident(pid)? - before;
     // what closes is closed, and the figures are out, within half a second
     sleep(Duration::from_millis(500));
-    let core = core(&site)?;
+    let core = core_of(&site)?;
     let counted = ["definitions", "latest", "rollups"].map(|part| core["tag_bytes"][part].as_f64().unwrap_or(f64::NAN));
     let stages = core["stages"].as_array().map_or(&[][..], Vec::as_slice);
     let longest_ms = ["native", "log"].map(|name| {
@@ -160,19 +157,6 @@ fn measure(connections: u32, tags: u32, frame: u32, seconds: u32) -> Result<Run,
     });
     let (samples_per_s, cpu_ns) = (number("samples_per_s"), number("server_cpu_ns_per_sample"));
     Ok(Run { samples_per_s, cpu_ns, bytes, counted, longest_ms, around_s })
-}
-
-/// What the shard says of itself.
-fn core(site: &Site) -> Result<Value, Story> {
-    let wrong = |error: std::io::Error| format!("/v1/cores did not answer: {error}");
-    let mut stream = TcpStream::connect(site.http_address()).map_err(wrong)?;
-    let request = format!("GET /v1/cores HTTP/1.0\r\nhost: {}\r\n\r\n", site.http_address());
-    stream.write_all(request.as_bytes()).map_err(wrong)?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).map_err(wrong)?;
-    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    let cores: Value = serde_json::from_str(body).map_err(|error| format!("/v1/cores: {error}"))?;
-    cores.get(0).cloned().ok_or_else(|| format!("/v1/cores shows no core: {body}"))
 }
 
 /// Bytes of memory that a process holds (proc_pid_status(5), VmRSS).
