@@ -27,9 +27,12 @@ type HelperJob = Box<dyn FnOnce() + Send>;
 #[derive(Clone)]
 pub struct Helper {
     jobs: SyncSender<HelperJob>,
-    /// Held by every job until it is done.
-    under_way: Arc<Arc<()>>,
+    under_way: Arc<UnderWay>,
 }
+
+/// What every job holds until it is done, beside the one that stands here.
+#[derive(Default)]
+struct UnderWay(Arc<()>);
 
 /// The helper has as many jobs waiting as it may: shed, or try again later. The job was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +72,7 @@ impl Helper {
     /// # Errors
     /// [`HelperFull`]
     pub fn run(&self, job: Box<dyn FnOnce() + Send>) -> Result<(), HelperFull> {
-        let held = Arc::clone(&*self.under_way);
+        let held = Arc::clone(&self.under_way.0);
         let counted = move || {
             let _held = held;
             job();
@@ -83,7 +86,7 @@ impl Helper {
 impl Helper {
     /// Whether a job waits or runs.
     pub(crate) fn has_work(&self) -> bool {
-        Arc::strong_count(&*self.under_way) > 1
+        Arc::strong_count(&self.under_way.0) > 1
     }
 }
 
