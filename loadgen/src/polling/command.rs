@@ -86,7 +86,7 @@ pub(crate) async fn run(plan: &Plan, time: Duration) -> Result<Taken, Failure> {
         let begin = Instant::now();
         let answers = at_once(lines, value).await?;
         // Not short-circuited: every answer counts.
-        if answers.iter().fold(true, |fine, answer| taken.note(answer) && fine) {
+        if answers.iter().filter(|answer| !taken.note(answer)).count() == 0 {
             record(&mut taken.at_once, begin);
         }
     }
