@@ -95,6 +95,7 @@ impl Journal {
         let position = LogPosition(offset.0);
         if !self.waiters.iter().any(|(at, waker)| *at == position && waker.will_wake(cx.waker())) {
             self.waiters.push((position, cx.waker().clone()));
+            self.log.hurry();
         }
         Poll::Pending
     }

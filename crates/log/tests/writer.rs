@@ -234,6 +234,29 @@ fn retention_by_size_removes_the_oldest_and_never_the_open_segment() {
     assert!(sequences.windows(2).all(|pair| pair[1] == pair[0] + 1));
 }
 
+/// What somebody waits for goes to the disk at once, or right behind what is on its way.
+#[test]
+fn who_hurries_waits_for_the_disk_alone() {
+    let slow = Settings { sync_ns: 1_000 * MS, ..settings() };
+    let mut world = World::on(SimDisk::new(SimRandom::new(19)), slow);
+    let polls = |world: &mut World, hurries: bool| {
+        let sequence = world.writer.end().0 + 1;
+        let position = world.append(&scan(1, sequence, 1)).expect("room");
+        if hurries {
+            world.writer.hurry();
+        }
+        let mut polls = 0;
+        while world.writer.durable() < position && polls < 200 {
+            world.step(0);
+            polls += 1;
+        }
+        polls
+    };
+    assert!((0..20).all(|_| polls(&mut world, true) < 200));
+    assert_eq!(polls(&mut world, false), 200, "who does not waits for company");
+    assert!(polls(&mut world, true) < 200, "and gets it");
+}
+
 /// A file that is there when it is asked for, and then is not: another segment's bytes are read.
 struct Overtaken {
     asked: Cell<bool>,

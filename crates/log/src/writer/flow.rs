@@ -15,6 +15,7 @@ impl Writer {
     /// Takes the open batch out to wait for its place.
     pub(super) fn seal(&mut self) {
         let key = self.key();
+        self.hurried = false;
         let empty = self.spare.pop().unwrap_or_default();
         let batch = self.open.take(key, empty);
         self.queue.push_back(batch);

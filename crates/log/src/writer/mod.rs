@@ -97,6 +97,8 @@ pub struct Writer {
     /// first one of a writer, for even a final mark that recovery found may be gone after the next
     /// power cut.
     replaces: bool,
+    /// Somebody waits for what is in the open batch.
+    hurried: bool,
     removal: Removal,
     /// Files that the next segments use again.
     retired: Vec<Retired>,
@@ -146,6 +148,7 @@ impl Writer {
             health: Health::Good,
             retry: Retry::default(),
             replaces: true,
+            hurried: false,
             removal: Removal::default(),
             retired: Vec::new(),
             closing: false,
@@ -190,6 +193,12 @@ impl Writer {
         }
         self.in_flight += frames.len();
         Ok(self.end())
+    }
+
+    /// Somebody waits for what was appended last: it is written without waiting for company where nothing
+    /// else is on its way to the disk, and right behind that where something is.
+    pub fn hurry(&mut self) {
+        self.hurried = !self.open.is_empty();
     }
 
     /// Takes completions, seals, submits writes and syncs, rolls segments, removes what need not be
@@ -345,7 +354,8 @@ impl Writer {
     }
 
     fn seal_due_ns(&self) -> u64 {
-        if self.open.body_bytes() >= GROUP_BYTES || self.closing {
+        let hurried = self.hurried && self.queue.is_empty();
+        if self.open.body_bytes() >= GROUP_BYTES || self.closing || hurried {
             self.now_ns
         } else {
             self.open.since_ns.saturating_add(self.settings.sync_ns)
