@@ -88,6 +88,23 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Where a load runs, what of the server is watched beside it, and how it is told.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Watch {
+    /// Core that everything here runs on (needs taskset)
+    #[arg(long)]
+    pub(crate) core: Option<u32>,
+    /// Core of the server: its use by others is reported; what it is compared with runs there
+    #[arg(long)]
+    pub(crate) server_core: Option<u32>,
+    /// Process id of the server: its CPU time is reported, by thread
+    #[arg(long)]
+    pub(crate) server_pid: Option<u32>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Native {
     /// Millstream's native address (`native` under `server`); may be left out with --limit
@@ -132,21 +149,11 @@ pub(crate) struct Native {
     /// Measurements of each, taken in turns; medians are compared
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
-    /// Core that the load runs on (needs taskset)
-    #[arg(long)]
-    pub(crate) core: Option<u32>,
-    /// Core of the server: the receiver of --limit runs there, and its use by others is reported
-    #[arg(long)]
-    pub(crate) server_core: Option<u32>,
-    /// Process id of the server: its CPU time per sample is reported, by thread
-    #[arg(long)]
-    pub(crate) server_pid: Option<u32>,
     /// Producer number of the first connection; the next ones count up
     #[arg(long, default_value_t = 1_000_001)]
     pub(crate) producer: u64,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) watch: Watch,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -190,18 +197,8 @@ pub(crate) struct Fanout {
     /// Deliveries that one subscriber may have under way (goes into --config)
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) concurrency: u32,
-    /// Core that publisher and subscribers run on (needs taskset)
-    #[arg(long)]
-    pub(crate) core: Option<u32>,
-    /// Core of the server: its use by others is reported, and its hiccups before and after
-    #[arg(long)]
-    pub(crate) server_core: Option<u32>,
-    /// Process id of the server: its CPU time per delivery is reported, by thread
-    #[arg(long)]
-    pub(crate) server_pid: Option<u32>,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) watch: Watch,
 }
 
 #[derive(Clone, Debug, clap::Args)]

@@ -61,15 +61,15 @@ pub(crate) fn run(options: &Fanout) -> Result<bool, Failure> {
         let wrong = |error| Failure::Failed(format!("cannot write {}: {error}", file.display()));
         return fs::write(file, subscribers(options)).map(|()| true).map_err(wrong);
     }
-    if let Some(core) = options.core {
+    if let Some(core) = options.watch.core {
         // Threads inherit it.
         machine::pin_this_thread(core).map_err(Failure::Failed)?;
     }
     let mut hiccups = histogram();
     let mut watch = || {
-        if options.server_core.is_some() {
+        if options.watch.server_core.is_some() {
             // Same bounds; nothing is left out.
-            let _ = hiccups.add(probe(options.server_core, PROBE));
+            let _ = hiccups.add(probe(options.watch.server_core, PROBE));
         }
     };
     watch();
@@ -78,7 +78,7 @@ pub(crate) fn run(options: &Fanout) -> Result<bool, Failure> {
     watch();
     let outcome = Outcome { hiccups, ..outcome };
     let ledger = run.ledger();
-    if options.json {
+    if options.watch.json {
         println!("{}", report(options, &outcome, &ledger));
     } else {
         show(options, &outcome, &ledger);
@@ -97,7 +97,8 @@ fn measure(options: &Fanout, run: &Arc<Run>) -> Result<Outcome, Failure> {
         false => Way::millstream(options),
     };
     let publisher = publish(options, run, way)?;
-    let look = || (Instant::now(), run.ledger().received, Usage::now(options.server_pid, options.server_core));
+    let look =
+        || (Instant::now(), run.ledger().received, Usage::now(options.watch.server_pid, options.watch.server_core));
     run.window.sleep_until(run.window.begin_ns);
     let begin = look();
     run.window.sleep_until(run.window.end_ns);

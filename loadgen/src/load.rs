@@ -6,7 +6,7 @@
 //!   knows how many there must be.
 
 use crate::Failure;
-use crate::args::Rate;
+use crate::args::{Rate, Watch};
 use crate::hiccup::histogram;
 use crate::machine;
 use crate::report::{percentiles_json, percentiles_text, time, whole};
@@ -25,18 +25,8 @@ pub(crate) struct Measure {
     /// How long the measurement takes, after a warm-up of a tenth of it (at most 1 s)
     #[arg(long, default_value_t = 10.0)]
     pub(crate) seconds: f64,
-    /// Core that the load runs on (needs taskset)
-    #[arg(long)]
-    pub(crate) core: Option<u32>,
-    /// Core of the server: its use by others is reported
-    #[arg(long)]
-    pub(crate) server_core: Option<u32>,
-    /// Process id of the server: its CPU time per sample is reported, by thread
-    #[arg(long)]
-    pub(crate) server_pid: Option<u32>,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) watch: Watch,
 }
 
 /// When a measurement begins and ends.
@@ -169,13 +159,13 @@ struct Moment {
 
 impl Moment {
     fn now(measure: &Measure) -> Moment {
-        let pid = measure.server_pid.map(|pid| pid.to_string());
+        let pid = measure.watch.server_pid.map(|pid| pid.to_string());
         Moment {
             at: Instant::now(),
             server: pid.as_deref().map(machine::threads_of).unwrap_or_default(),
             server_ns: pid.as_deref().and_then(machine::process_ns).unwrap_or(0),
             own_ns: machine::process_ns("self").unwrap_or(0),
-            core_busy_ns: measure.server_core.and_then(machine::core_busy_ns),
+            core_busy_ns: measure.watch.server_core.and_then(machine::core_busy_ns),
         }
     }
 }
@@ -220,10 +210,10 @@ pub(crate) fn prepare(measure: &Measure) -> Result<(), Failure> {
     if !(measure.seconds.is_finite() && measure.seconds > 0.0 && measure.seconds < 1e6) {
         return Err(Failure::Usage("--seconds must be above 0".to_owned()));
     }
-    if let Some(pid) = measure.server_pid.filter(|pid| machine::process_ns(&pid.to_string()).is_none()) {
+    if let Some(pid) = measure.watch.server_pid.filter(|pid| machine::process_ns(&pid.to_string()).is_none()) {
         return Err(Failure::Usage(format!("there is no process {pid}")));
     }
-    measure.core.map_or(Ok(()), machine::pin_this_thread).map_err(Failure::Failed)
+    measure.watch.core.map_or(Ok(()), machine::pin_this_thread).map_err(Failure::Failed)
 }
 
 impl Outcome {
@@ -237,7 +227,7 @@ impl Outcome {
 
     /// Prints it, with `about` in front; whether everything that was sent was taken.
     pub(crate) fn print(&self, measure: &Measure, about: &str, details: Value) -> bool {
-        if measure.json {
+        if measure.watch.json {
             println!("{}", self.json(measure, details));
         } else {
             self.show(measure, about);
@@ -248,7 +238,7 @@ impl Outcome {
     fn json(&self, measure: &Measure, mut report: Value) -> Value {
         let by_thread: Vec<Value> =
             self.server_cpu.iter().map(|(name, ns)| json!({ "thread": name, "cpu_s": *ns as f64 / 1e9 })).collect();
-        let server = measure.server_pid.map(|_| self.server_ns);
+        let server = measure.watch.server_pid.map(|_| self.server_ns);
         let figures = json!({
             "seconds": self.seconds,
             "samples_per_s": self.samples_per_s(),
@@ -283,7 +273,7 @@ impl Outcome {
             self.own_ns as f64 / 1e9
         );
         println!("        due to acknowledged: {}", percentiles_text(&self.tally.latency));
-        if let (Some(_), Some(each)) = (measure.server_pid, self.per_sample(self.server_ns)) {
+        if let (Some(_), Some(each)) = (measure.watch.server_pid, self.per_sample(self.server_ns)) {
             let threads: Vec<String> =
                 self.server_cpu.iter().take(4).map(|(name, ns)| format!("{name} {}", time(*ns))).collect();
             println!("        server: {each:.1} ns CPU a sample ({})", threads.join(", "));

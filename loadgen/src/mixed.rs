@@ -75,7 +75,7 @@ pub(crate) fn run(options: &Options) -> Result<bool, Failure> {
     if let Some(file) = &options.config {
         return fs::write(file, sections::text(options)).map(|()| true).map_err(|error| cannot_write(file, error));
     }
-    if let Some(core) = options.core {
+    if let Some(core) = options.watch.core {
         // Threads inherit it.
         machine::pin_this_thread(core).map_err(Failure::Failed)?;
     }
@@ -84,7 +84,7 @@ pub(crate) fn run(options: &Options) -> Result<bool, Failure> {
     if let Some(file) = &options.html {
         fs::write(file, page::html(&report)).map_err(|error| cannot_write(file, error))?;
     }
-    if options.json {
+    if options.watch.json {
         println!("{report}");
     } else {
         print!("{}", report::text(&report));
@@ -95,7 +95,7 @@ pub(crate) fn run(options: &Options) -> Result<bool, Failure> {
 fn measure(options: &Options) -> Result<Measured, Failure> {
     let server = Server::new(options.http);
     let status = server.get_at_last("/v1/status").map_err(Failure::Failed)?;
-    let hiccups = probe(options.server_core.or(options.core), PROBE);
+    let hiccups = probe(options.watch.server_core.or(options.watch.core), PROBE);
     let connections = connect(options, &server)?;
     let window = Window::starting_now(options.seconds);
     let fanout = options.fanout();
@@ -109,7 +109,7 @@ fn measure(options: &Options) -> Result<Measured, Failure> {
     let callers = callers::start(options, &accounts, &documents)?;
     let look = |at_ns: u64| {
         window.sleep_until(at_ns);
-        let usage = Usage::now(options.server_pid, options.server_core);
+        let usage = Usage::now(options.watch.server_pid, options.watch.server_core);
         (window.now_ns(), usage, server.get("/v1/cores"))
     };
     let (begin_ns, before, cores_before) = look(window.begin_ns);
@@ -128,7 +128,7 @@ fn measure(options: &Options) -> Result<Measured, Failure> {
         seconds: (end_ns - begin_ns) as f64 / 1e9,
         version: status["version"].clone(),
         cores: server::between(&cores_before.unwrap_or_default(), &cores_after.unwrap_or_default()),
-        hiccups: [hiccups, probe(options.server_core.or(options.core), PROBE)],
+        hiccups: [hiccups, probe(options.watch.server_core.or(options.watch.core), PROBE)],
     })
 }
 
@@ -158,7 +158,7 @@ fn send(
     mut connections: Vec<Connection>,
     window: Window,
 ) -> Result<JoinHandle<Result<Outcome, Failure>>, Failure> {
-    let (rate, realtime, is_quiet) = (options.rate, options.realtime, options.json);
+    let (rate, realtime, is_quiet) = (options.rate, options.realtime, options.watch.json);
     let send = move || {
         if realtime {
             machine::put_this_thread_first().map_err(Failure::Failed)?;

@@ -68,14 +68,14 @@ impl Measured {
 /// Runs the subcommand; `Ok(false)` if frames were not acknowledged.
 pub(crate) fn run(options: &Native) -> Result<bool, Failure> {
     check(options)?;
-    if let Some(core) = options.core {
+    if let Some(core) = options.watch.core {
         machine::pin_this_thread(core).map_err(Failure::Failed)?;
     }
     let mut hiccups = histogram();
     let is_open_loop = options.rate != Rate::Max;
     if is_open_loop {
         // Same bounds; nothing is left out.
-        let _ = hiccups.add(probe(options.server_core.or(options.core), PROBE));
+        let _ = hiccups.add(probe(options.watch.server_core.or(options.watch.core), PROBE));
     }
     let (mut servers, mut limits) = (Vec::new(), Vec::new());
     let rounds = if options.limit { options.rounds } else { 1 };
@@ -89,10 +89,10 @@ pub(crate) fn run(options: &Native) -> Result<bool, Failure> {
         }
     }
     if is_open_loop {
-        let _ = hiccups.add(probe(options.server_core.or(options.core), PROBE));
+        let _ = hiccups.add(probe(options.watch.server_core.or(options.watch.core), PROBE));
     }
     let ratio = ratio(&servers, &limits);
-    if options.json {
+    if options.watch.json {
         let report = json!({
             "server": servers.iter().map(Measured::json).collect::<Vec<_>>(),
             "limit": limits.iter().map(Measured::json).collect::<Vec<_>>(),
@@ -144,7 +144,7 @@ fn shape(options: &Native, address: &str) -> Shape {
 }
 
 fn against_server(options: &Native, address: &str, label: &str) -> Result<Measured, Failure> {
-    let pid = options.server_pid.map(|pid| pid.to_string());
+    let pid = options.watch.server_pid.map(|pid| pid.to_string());
     let look = || pid.as_deref().map(machine::threads_of).unwrap_or_default();
     if pid.is_some() && look().is_empty() {
         return Err(Failure::Usage(format!("there is no process {}", pid.unwrap_or_default())));
@@ -153,7 +153,7 @@ fn against_server(options: &Native, address: &str, label: &str) -> Result<Measur
 }
 
 fn against_receiver(options: &Native, label: &str) -> Result<Measured, Failure> {
-    let receiver = Receiver::start(options.server_core)?;
+    let receiver = Receiver::start(options.watch.server_core)?;
     let shape = Shape { acks: false, udp: false, ..shape(options, &receiver.address.to_string()) };
     let look = || {
         let mut threads = machine::threads_of("self");
@@ -171,8 +171,8 @@ fn measure(
     look: impl Fn() -> Threads,
 ) -> Result<Measured, Failure> {
     let mut connections = open_all(options, shape)?;
-    let manner = Manner { rate, wait: Wait::Spin, label, is_quiet: options.json };
-    let busy = || options.server_core.and_then(machine::core_busy_ns);
+    let manner = Manner { rate, wait: Wait::Spin, label, is_quiet: options.watch.json };
+    let busy = || options.watch.server_core.and_then(machine::core_busy_ns);
     let (cpu_before, busy_before) = (look(), busy());
     let outcome = drive(&mut connections, manner, Window::starting_now(options.seconds))?;
     let (cpu_after, busy_after) = (look(), busy());

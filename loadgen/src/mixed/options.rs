@@ -1,6 +1,6 @@
 //! What `loadgen mixed` can be asked for.
 
-use crate::args::{Fanout, Kind, Rate, duration, rate};
+use crate::args::{Fanout, Kind, Rate, Watch, duration, rate};
 use crate::connection::Shape;
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -88,18 +88,8 @@ pub(crate) struct Options {
     /// load on the same core holds it up less (needs chrt and the right to)
     #[arg(long)]
     pub(crate) realtime: bool,
-    /// Core that everything here runs on (needs taskset)
-    #[arg(long)]
-    pub(crate) core: Option<u32>,
-    /// Core of the server: its use by others is reported, and its hiccups before and after
-    #[arg(long)]
-    pub(crate) server_core: Option<u32>,
-    /// Process id of the server: its CPU time is reported, by thread
-    #[arg(long)]
-    pub(crate) server_pid: Option<u32>,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) watch: Watch,
     /// Write the report as one HTML page that needs nothing else, too
     #[arg(long)]
     pub(crate) html: Option<PathBuf>,
@@ -153,10 +143,7 @@ impl Options {
             bare: false,
             config: None,
             concurrency: 4,
-            core: None,
-            server_core: None,
-            server_pid: None,
-            json: true,
+            watch: Watch { json: true, ..Watch::default() },
         }
     }
 
@@ -178,8 +165,8 @@ impl Options {
             "event_rate": rate(self.event_rate),
             "event_batch": self.event_batch,
             "realtime": self.realtime,
-            "core": self.core,
-            "server_core": self.server_core,
+            "core": self.watch.core,
+            "server_core": self.watch.server_core,
         })
     }
 }
