@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use uring::clock::SystemClock;
-use uring::disk::DirectoryStorage;
+use uring::disk::{DirectoryStorage, Lending};
 use uring::net::NetOptions;
 
 /// How often states, counters and the log's figures are published.
@@ -150,7 +150,8 @@ impl ShardParts {
             raised.set(true);
             notice();
         });
-        let disk = uring::disk::open_disk(context.mode(), &self.log.directory, notify)?;
+        let lending = Lending { blocks: log::LENT_BLOCKS, block_bytes: log::LENT_BLOCK_BYTES };
+        let disk = uring::disk::open_disk(context.mode(), &self.log.directory, lending, notify)?;
         let net = NetOptions { listener: Some(self.native), datagrams: self.datagrams, ..NetOptions::default() };
         let net = uring::net::open_net(context.mode(), net)?;
         let sink = PassSink::new(Rc::clone(&pass), Arc::clone(&site), context.clone(), now);

@@ -198,7 +198,7 @@ impl Stage for LogStage {
     }
 
     fn pending(&self) -> bool {
-        self.completed.get()
+        self.completed.get() || self.disk.pending()
     }
 
     fn deadline_ns(&self) -> Option<u64> {

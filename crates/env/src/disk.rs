@@ -12,14 +12,14 @@
 //!   retried on the same file (Rebello et al., USENIX ATC '20).
 //! - D4: a write may complete short.
 
+mod block;
+
 use std::{fmt, io};
+
+pub use block::{Block, Memory};
 
 /// What a direct write asks for: bytes, offset in the file and place in memory are multiples of this.
 pub const DIRECT_ALIGN: usize = 4096;
-
-/// Bytes aligned so that frames can be read in place and that a disk can write them from where they
-/// are. Given to the disk with a write and handed back with its completion.
-pub type Block = rkyv::util::AlignedVec<DIRECT_ALIGN>;
 
 /// A file of a log's directory, by number; its name is the number in 20 digits with `.seg`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -143,6 +143,18 @@ pub trait Disk {
 
     /// The next completion, if one is there. Completions come in any order.
     fn poll_completion(&mut self) -> Option<Completion>;
+
+    /// Whether a completion may be there; a few loads from memory. A disk that cannot tell says no: it
+    /// gives notice of each.
+    fn pending(&self) -> bool {
+        false
+    }
+
+    /// An empty block that this disk writes at the lowest cost, where it has one left; any other block
+    /// does as well.
+    fn lend(&mut self) -> Option<Block> {
+        None
+    }
 }
 
 /// A log's directory, read and repaired with blocking calls, by recovery and the helper thread.

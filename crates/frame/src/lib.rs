@@ -25,7 +25,7 @@ mod view;
 
 pub use build::{Builder, EncodeError};
 pub use check::{Frame, FrameError, check, check_length, mend_checksum};
-pub use crc::crc32c;
+pub use crc::{Crc32c, crc32c, crc32c_joined};
 pub use header::{ALIGN, FrameKind, HEADER_BYTES, Header, VERSION, stamp_received};
 pub use payload::{
     ArchivedEntry, ArchivedTagRecord, Entry, GapRecord, Hello, ProducerMark, Producers, Refuse, Register, Registered,

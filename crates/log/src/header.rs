@@ -189,8 +189,8 @@ impl BatchHeader {
     }
 
     /// Writes the header before its body and the checksum over both; answers the checksum.
-    /// `whole` is header and body.
-    pub(crate) fn seal(&self, whole: &mut [u8]) -> u32 {
+    /// `whole` is header and body; the body is not read where its checksum is known.
+    pub(crate) fn seal(&self, whole: &mut [u8], body_crc: Option<u32>) -> u32 {
         put(whole, batch::MAGIC, layout::BATCH_MAGIC.to_le_bytes());
         whole[batch::VERSION] = VERSION;
         whole[batch::KIND] = self.kind as u8;
@@ -205,7 +205,13 @@ impl BatchHeader {
         put(whole, batch::BODY_BYTES, self.body_bytes.to_le_bytes());
         put(whole, batch::FRAMES, self.frames.to_le_bytes());
         put(whole, batch::PREVIOUS_CRC, self.previous_crc.to_le_bytes());
-        let crc = batch_crc(whole);
+        let crc = match body_crc {
+            Some(body) => {
+                let bytes = whole.len() - BATCH_HEADER_BYTES;
+                frame::crc32c_joined(frame::crc32c(&[&whole[..batch::CRC]]), body, bytes as u64)
+            }
+            None => batch_crc(whole),
+        };
         put(whole, batch::CRC, crc.to_le_bytes());
         crc
     }
@@ -257,7 +263,9 @@ mod tests {
     #[test]
     fn headers_read_back_and_every_changed_byte_is_seen() {
         let mut whole = vec![7_u8; BATCH_HEADER_BYTES + 32];
-        let crc = batch_header().seal(&mut whole);
+        let body = frame::crc32c(&[&whole[BATCH_HEADER_BYTES..]]);
+        let crc = batch_header().seal(&mut whole, None);
+        assert_eq!(batch_header().seal(&mut whole, Some(body)), crc, "known or not");
         assert_eq!(BatchHeader::read(&whole), Some(BatchHeader { crc, ..batch_header() }));
         for at in 0..whole.len() {
             whole[at] ^= 1;

@@ -43,4 +43,4 @@ pub use settings::{Health, Settings};
 pub use span::Span;
 pub use stats::Stats;
 pub use verify::{VerifyReport, dump, verify};
-pub use writer::Writer;
+pub use writer::{LENT_BLOCK_BYTES, LENT_BLOCKS, Writer};

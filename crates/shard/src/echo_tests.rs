@@ -17,7 +17,7 @@ use model::ShardId;
 use uring::{
     IoMode,
     clock::SystemClock,
-    disk::open_disk,
+    disk::{Lending, open_disk},
     net::{NetOptions, ShardNet, listen, open_net},
     probe,
 };
@@ -109,7 +109,7 @@ fn start(mode: IoMode, directory: &std::path::Path, busy: bool) -> (ShardThread,
     let directory = directory.to_path_buf();
     let shard = spawn_thread(Settings::new(ShardId(0), mode), move |context| {
         let options = NetOptions { listener: Some(listener), ..NetOptions::default() };
-        let mut disk = open_disk(mode, &directory, context.notice())?;
+        let mut disk = open_disk(mode, &directory, Lending::default(), context.notice())?;
         disk.submit(CREATE, DiskOp::Create { file: FILE });
         if busy {
             for number in 0..20 {

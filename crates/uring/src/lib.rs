@@ -8,7 +8,7 @@
 //!   the operation (a buffer in flight belongs to the operation, not to the one who asked).
 //! - U2: where io_uring is forbidden, everything works through epoll and one blocking thread, and
 //!   passes the same tests.
-//! - U3: `tokio-uring` is named in `host` and `disk::ring` only; replacing it touches these two.
+//! - U3: `tokio-uring` is named in `host`, `disk::ring` and `disk::writes` only; replacing it touches these.
 //!
 //! It deliberately knows nothing of frames, logs or shards.
 
@@ -17,6 +17,7 @@ pub mod disk;
 mod host;
 mod mode;
 pub mod net;
+mod setup;
 pub mod thread;
 mod wake;
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use uring::clock::SystemClock;
+use uring::disk::Lending;
 
 /// Longest sleep of the driver: what bounds how late a clock that was set is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
@@ -31,6 +32,7 @@ pub fn open_disk(context: &ShardContext, directory: &Path, wanted: Rc<Notify>) -
     let opened = uring::disk::open_disk(
         context.mode(),
         directory,
+        Lending::default(),
         Arc::new(move || {
             notify.notify_one();
             notice();

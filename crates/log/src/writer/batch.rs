@@ -4,6 +4,7 @@ use crate::header::BatchKind;
 use crate::layout::BATCH_HEADER_BYTES;
 use crate::recover::TailBatch;
 use env::disk::{Block, FileNumber};
+use frame::Crc32c;
 use model::{LogPosition, TimestampNs};
 
 /// Where a batch stands on disk.
@@ -32,6 +33,9 @@ pub(super) struct Batch {
     pub(super) prefix: usize,
     /// Bytes in the block behind its frames (a pad).
     pub(super) suffix: usize,
+    /// The checksum of its frames, where it was made as they came, while they were in the cache: over half a
+    /// megabyte at once it would be the longest part of a poll.
+    pub(super) body_crc: Option<u32>,
     /// `None` while the disk has it.
     pub(super) block: Option<Block>,
     /// The block's length.
@@ -53,6 +57,7 @@ impl Batch {
             frames: tail.header.frames,
             prefix: 0,
             suffix: 0,
+            body_crc: None,
             block_bytes: tail.block.len(),
             block: Some(tail.block.clone()),
             place: None,
@@ -71,6 +76,7 @@ impl Batch {
             frames: 0,
             prefix: 0,
             suffix: 0,
+            body_crc: None,
             block_bytes: block.len(),
             block: Some(block),
             place: None,
@@ -97,6 +103,8 @@ pub(super) struct Open {
     block: Block,
     position: LogPosition,
     frames: u32,
+    /// Of the frames.
+    crc: Crc32c,
     received_first: TimestampNs,
     received_last: TimestampNs,
     /// When its first frame came, monotonic ns.
@@ -105,14 +113,7 @@ pub(super) struct Open {
 
 impl Open {
     pub(super) fn new(position: LogPosition) -> Open {
-        let mut open = Open {
-            block: Block::new(),
-            position,
-            frames: 0,
-            received_first: TimestampNs(i64::MAX),
-            received_last: TimestampNs(i64::MIN),
-            since_ns: 0,
-        };
+        let mut open = Open::empty_at(position);
         open.block.resize(BATCH_HEADER_BYTES, 0);
         open
     }
@@ -146,6 +147,7 @@ impl Open {
             frame::stamp_received(&mut self.block[at..], received);
             at += length;
         }
+        self.crc.update(&self.block[start..]);
         self.frames += count;
         self.received_first = self.received_first.min(received);
         self.received_last = self.received_last.max(received);
@@ -166,6 +168,7 @@ impl Open {
             frames: full.frames,
             prefix: 0,
             suffix: 0,
+            body_crc: Some(full.crc.value()),
             block_bytes: full.block.len(),
             block: Some(full.block),
             place: None,
@@ -178,6 +181,7 @@ impl Open {
             block: Block::new(),
             position,
             frames: 0,
+            crc: Crc32c::default(),
             received_first: TimestampNs(i64::MAX),
             received_last: TimestampNs(i64::MIN),
             since_ns: 0,

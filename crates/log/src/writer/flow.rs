@@ -167,10 +167,10 @@ impl Writer {
                 previous_crc: live.previous_crc,
                 crc: 0,
             };
-            live.previous_crc = header.seal(&mut block[batch.prefix..end]);
+            live.previous_crc = header.seal(&mut block[batch.prefix..end], batch.body_crc);
             if batch.suffix > 0 {
                 let pad = header.pad(start + end as u64, batch.suffix, live.previous_crc);
-                live.previous_crc = pad.seal(&mut block[end..]);
+                live.previous_crc = pad.seal(&mut block[end..], None);
             }
         }
         live.next_offset = start + block.len() as u64;

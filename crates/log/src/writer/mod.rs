@@ -30,7 +30,7 @@ use crate::span::SegmentIndex;
 use crate::stats::SYNC_SAMPLES_MAX;
 use crate::{Health, Recovered, Settings, Span, Stats};
 use batch::{Batch, Open};
-use env::disk::{Block, Disk, FileNumber, OpId};
+use env::disk::{Block, DIRECT_ALIGN, Disk, FileNumber, OpId};
 use fault::Retry;
 use frame::Builder;
 use live::{Live, Op};
@@ -62,6 +62,13 @@ const SPARE_BLOCKS_MAX: usize = PIPELINE_BATCHES_MAX;
 /// Larger blocks are given back to the allocator. A block grows in powers of two, and a full batch has
 /// a header besides.
 const SPARE_BLOCK_BYTES_MAX: usize = 2 * BATCH_BYTES_FULL;
+/// Empty blocks of a disk that lends some.
+const BLOCKS_AT_HAND: usize = 3;
+/// Blocks that a disk should lend: one that is filled, those that wait, are written, or are synced, and the
+/// next ones.
+pub const LENT_BLOCKS: usize = PIPELINE_BATCHES_MAX + 1 + BLOCKS_AT_HAND;
+/// How long a disk should make them: a full batch with its header and pad.
+pub const LENT_BLOCK_BYTES: usize = BATCH_BYTES_FULL + 2 * DIRECT_ALIGN;
 
 /// Appends frames to a log and makes them durable in groups.
 pub struct Writer {
@@ -72,6 +79,8 @@ pub struct Writer {
     index: VecDeque<SegmentIndex>,
     ops: BTreeMap<OpId, Op>,
     spare: Vec<Block>,
+    /// The disk lends blocks: others are not kept.
+    lent: bool,
     builder: Builder,
     durable: LogPosition,
     /// The known-durable position that the newest placed batch carries.
@@ -132,6 +141,7 @@ impl Writer {
             index: recovered.segments.iter().cloned().collect(),
             ops: BTreeMap::new(),
             spare: Vec::new(),
+            lent: false,
             builder: Builder::new(),
             durable: recovered.durable,
             marked: recovered.durable,
@@ -221,6 +231,7 @@ impl Writer {
             self.placed_ns = self.now_ns;
             self.open.since_ns = self.open.since_ns.max(self.now_ns);
         }
+        self.borrow(disk);
         let mut work = 0;
         while let Some(completion) = disk.poll_completion() {
             self.complete(completion, wall, disk);
@@ -386,8 +397,19 @@ impl Writer {
         self.next_key
     }
 
+    /// Keeps a few blocks of the disk's at hand: between two polls more than one batch may be sealed.
+    fn borrow(&mut self, disk: &mut dyn Disk) {
+        while self.spare.len() < BLOCKS_AT_HAND
+            && let Some(block) = disk.lend()
+        {
+            self.lent = true;
+            self.spare.push(block);
+        }
+    }
+
     fn recycle(&mut self, mut block: Block) {
-        if self.spare.len() < SPARE_BLOCKS_MAX && block.capacity() <= SPARE_BLOCK_BYTES_MAX {
+        let fit = if self.lent { block.is_lent() } else { block.capacity() <= SPARE_BLOCK_BYTES_MAX };
+        if self.spare.len() < SPARE_BLOCKS_MAX && fit {
             block.clear();
             self.spare.push(block);
         }

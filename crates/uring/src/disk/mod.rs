@@ -6,11 +6,13 @@
 //! - F3: an operation on a file that is not open fails as a completion; nothing panics over it.
 //! - F4: the page cache is passed by only where a write covers whole blocks of the file (module `direct`).
 
+mod arena;
 mod direct;
 mod directory;
 mod lock;
 mod ring;
 mod thread;
+mod writes;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,15 @@ use crate::mode::IoMode;
 /// Called, on any thread, when a completion is there to be polled.
 pub type Notice = Arc<dyn Fn() + Send + Sync>;
 
+/// Blocks that a disk lends for writing from, where it can ([`Disk::lend`]).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lending {
+    /// How many, at most 64; 0 for a disk that writes little.
+    pub blocks: usize,
+    /// How long each is, a multiple of [`env::disk::DIRECT_ALIGN`].
+    pub block_bytes: usize,
+}
+
 /// Permissions of a log's files: the owner writes, the group reads.
 const FILE_MODE: u32 = 0o640;
 
@@ -37,9 +48,9 @@ const FILE_MODE: u32 = 0o640;
 ///
 /// # Errors
 /// The directory cannot be opened, or the thread not be started.
-pub fn open_disk(mode: IoMode, directory: &Path, notice: Notice) -> io::Result<Box<dyn Disk>> {
+pub fn open_disk(mode: IoMode, directory: &Path, lending: Lending, notice: Notice) -> io::Result<Box<dyn Disk>> {
     Ok(match mode {
-        IoMode::Uring => Box::new(UringDisk::open(directory, notice)?),
+        IoMode::Uring => Box::new(UringDisk::open(directory, lending, notice)?),
         IoMode::Epoll => Box::new(ThreadDisk::open(directory, notice)?),
     })
 }

@@ -1,4 +1,7 @@
-//! The disk through tokio-uring: operations are in the kernel when `submit` returns.
+//! The disk through io_uring: operations are in the kernel when `submit` returns.
+//!
+//! Names of files (create, remove, retire, use again) go through tokio-uring, as tasks; writes and syncs, of which
+//! there are a thousand times as many, through a ring of their own (module `writes`).
 
 use std::{
     cell::RefCell,
@@ -10,16 +13,15 @@ use std::{
     path::{Path, PathBuf},
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use env::disk::{Block, Completion, Disk, DiskError, DiskOp, FileNumber, OpId};
-use tokio_uring::{
-    buf::BoundedBuf,
-    fs::{File, OpenOptions},
-};
+use tokio::task::JoinHandle;
+use tokio_uring::fs::{File, OpenOptions};
 
-use super::{FILE_MODE, Notice, beyond, direct, not_open};
+use super::{FILE_MODE, Lending, Notice, beyond, direct, not_open, writes::Writes};
 use crate::host::hand_over;
 
 /// What an operation of the kernel comes to.
@@ -30,6 +32,9 @@ pub struct UringDisk {
     directory: PathBuf,
     directory_file: Rc<File>,
     shared: Rc<Shared>,
+    writes: Writes,
+    /// Gives notice of completions of `writes` to a sleeper.
+    listener: JoinHandle<()>,
 }
 
 struct Open {
@@ -63,11 +68,24 @@ impl UringDisk {
     ///
     /// # Errors
     /// The directory cannot be opened.
-    pub fn open(directory: &Path, notice: Notice) -> io::Result<UringDisk> {
+    pub fn open(directory: &Path, lending: Lending, notice: Notice) -> io::Result<UringDisk> {
+        let writes = Writes::open(lending.blocks, lending.block_bytes)?;
+        let (wake, watched) = (writes.wake().clone(), writes.wake().listen()?);
+        let told = Arc::clone(&notice);
+        let listener = tokio::task::spawn_local(async move {
+            loop {
+                watched.ready().await;
+                watched.clear();
+                wake.drain();
+                told();
+            }
+        });
         Ok(UringDisk {
             directory: directory.to_path_buf(),
             directory_file: Rc::new(File::from_std(fs::File::open(directory)?)),
             shared: Rc::new(Shared { files: RefCell::default(), completions: RefCell::default(), notice }),
+            writes,
+            listener,
         })
     }
 
@@ -120,27 +138,15 @@ impl UringDisk {
         self.directory.join(number.to_string())
     }
 
-    fn write(&self, id: OpId, number: FileNumber, offset: u64, from: usize, block: Block) {
-        let Some((file, direct)) = self.file(number) else {
+    fn write(&mut self, id: OpId, number: FileNumber, offset: u64, from: usize, block: Block) {
+        let Some(file) = self.file(number) else {
             return self.shared.complete(id, (Err(not_open(number)), Some(block)));
         };
-        let Some(bytes) = block.get(from..) else {
+        if from > block.len() {
             let error = beyond(number, from, block.len());
             return self.shared.complete(id, (Err(error), Some(block)));
-        };
-        let direct = direct.filter(|_| direct::fits(bytes, offset));
-        self.start(id, async move {
-            let mut lent = Lent(block);
-            if let Some(direct) = direct {
-                let (result, slice) = direct.write_at(lent.slice(from..), offset).submit().await;
-                lent = slice.into_inner();
-                if !result.as_ref().is_err_and(direct::is_refusal) {
-                    return written(result, lent);
-                }
-            }
-            let (result, slice) = file.write_at(lent.slice(from..), offset).submit().await;
-            written(result, slice.into_inner())
-        });
+        }
+        self.writes.write(id, file, offset, from, block);
     }
 
     fn close(&self, id: OpId, number: FileNumber) {
@@ -165,7 +171,7 @@ impl Disk for UringDisk {
             DiskOp::Create { file } => self.create(id, file),
             DiskOp::Write { file, offset, from, block } => self.write(id, file, offset, from, block),
             DiskOp::Sync { file } => match self.file(file) {
-                Some((file, _)) => self.start(id, async move { outcome(file.sync_data().await.map(|()| 0)) }),
+                Some((file, _)) => self.writes.sync(id, file),
                 None => self.shared.complete(id, (Err(not_open(file)), None)),
             },
             DiskOp::SyncDirectory => {
@@ -186,38 +192,25 @@ impl Disk for UringDisk {
     }
 
     fn poll_completion(&mut self) -> Option<Completion> {
-        self.shared.completions.borrow_mut().pop_front()
+        let named = self.shared.completions.borrow_mut().pop_front();
+        named.or_else(|| self.writes.next())
+    }
+
+    fn pending(&self) -> bool {
+        self.writes.pending() || !self.shared.completions.borrow().is_empty()
+    }
+
+    fn lend(&mut self) -> Option<Block> {
+        self.writes.lend()
+    }
+}
+
+impl Drop for UringDisk {
+    fn drop(&mut self) {
+        self.listener.abort();
     }
 }
 
 fn outcome(result: io::Result<usize>) -> Outcome {
     (result.map_err(|error| DiskError::from_io(&error)), None)
-}
-
-fn written(result: io::Result<usize>, lent: Lent) -> Outcome {
-    (result.map_err(|error| DiskError::from_io(&error)), Some(lent.0))
-}
-
-/// A block that an operation of the kernel reads.
-struct Lent(Block);
-
-mod lent {
-    #![expect(unsafe_code, reason = "tokio-uring asks for a promise that the bytes do not move")]
-
-    // SAFETY: a block's bytes are on the heap, so they stay where they are when the block is moved;
-    // nobody can reach a `Lent` to grow or free it while tokio-uring owns it; and the first
-    // `len()` bytes are initialised.
-    unsafe impl tokio_uring::buf::IoBuf for super::Lent {
-        fn stable_ptr(&self) -> *const u8 {
-            self.0.as_ptr()
-        }
-
-        fn bytes_init(&self) -> usize {
-            self.0.len()
-        }
-
-        fn bytes_total(&self) -> usize {
-            self.0.len()
-        }
-    }
 }

@@ -8,6 +8,7 @@ use super::*;
 use crate::{IoMode, WakeFd, block_on, probe};
 
 const FILE: FileNumber = FileNumber(7);
+const LENDING: Lending = Lending { blocks: 2, block_bytes: 4 * DIRECT_ALIGN };
 
 fn block(bytes: &[u8]) -> Block {
     let mut block = Block::new();
@@ -63,7 +64,7 @@ fn on_both(test: impl AsyncFn(&mut Rig, &std::path::Path)) {
         block_on(mode, async {
             let wake = WakeFd::new().expect("an eventfd");
             let ringer = wake.clone();
-            let disk = open_disk(mode, directory.path(), Arc::new(move || ringer.wake())).expect("a disk");
+            let disk = open_disk(mode, directory.path(), LENDING, Arc::new(move || ringer.wake())).expect("a disk");
             let mut rig = Rig { disk, wake, next: 0, early: HashMap::new() };
             test(&mut rig, directory.path()).await;
         })
@@ -228,5 +229,50 @@ fn operations_complete_while_the_runtime_never_parks() {
         }
         *busy.borrow_mut() = false;
         burner.await.expect("it stops");
+    });
+}
+
+#[test]
+fn a_lent_block_is_written_past_the_page_cache_or_through_it_and_lent_again() {
+    on_both(async |rig, directory| {
+        assert_eq!(rig.run(DiskOp::Create { file: FILE }).await, Ok(0));
+        let mut lent: Vec<Block> = std::iter::from_fn(|| rig.disk.lend()).collect();
+        // The thread lends none; what it writes from is a block like any other.
+        lent.resize_with(2, Block::new);
+        for (n, block) in lent.iter_mut().enumerate() {
+            block.resize(2 * DIRECT_ALIGN + 100 * n, 7 + n as u8);
+        }
+        let mut offset = 0;
+        for block in lent {
+            let (at, bytes) = (offset, block.len());
+            offset += bytes as u64;
+            let id = rig.submit(DiskOp::Write { file: FILE, offset: at, from: 0, block });
+            let completion = rig.end(id).await;
+            assert_eq!(completion.result, Ok(bytes));
+            assert!(completion.block.is_some_and(|block| block.len() == bytes));
+        }
+        assert_eq!(rig.run(DiskOp::Sync { file: FILE }).await, Ok(0));
+        let storage = DirectoryStorage::new(directory);
+        let mut bytes = vec![0; offset as usize];
+        assert_eq!(storage.read_at(FILE, 0, &mut bytes).expect("read"), bytes.len());
+        let (first, second) = bytes.split_at(2 * DIRECT_ALIGN);
+        assert!(first.iter().all(|byte| *byte == 7) && second.iter().all(|byte| *byte == 8));
+        let again: Vec<Block> = std::iter::from_fn(|| rig.disk.lend()).collect();
+        assert!(again.len() == 2 || again.is_empty(), "both came back");
+    });
+}
+
+#[test]
+fn a_disk_that_goes_waits_for_what_the_kernel_still_reads() {
+    on_both(async |rig, directory| {
+        assert_eq!(rig.run(DiskOp::Create { file: FILE }).await, Ok(0));
+        for n in 0..8 {
+            let block = block(&vec![n as u8 + 1; 64 << 10]);
+            rig.submit(DiskOp::Write { file: FILE, offset: n * (64 << 10), from: 0, block });
+        }
+        let gone = open_disk(IoMode::Epoll, directory, Lending::default(), Arc::new(|| {})).expect("a disk");
+        drop(std::mem::replace(&mut rig.disk, gone));
+        let storage = DirectoryStorage::new(directory);
+        assert_eq!(storage.length(FILE).expect("its length"), 8 * (64 << 10));
     });
 }

@@ -11,7 +11,7 @@ use std::{collections::VecDeque, io, os::fd::RawFd};
 
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
 
-use crate::wake::WakeFd;
+use crate::{setup, wake::WakeFd};
 
 /// Submissions that wait for the next entering.
 const SUBMISSIONS: u32 = 256;
@@ -52,7 +52,7 @@ pub(super) struct Kernel {
 
 impl Kernel {
     pub(super) fn new() -> io::Result<Kernel> {
-        let ring = build()?;
+        let ring = setup::build(SUBMISSIONS, COMPLETIONS)?;
         let wake = WakeFd::new()?;
         ring.submitter().register_eventfd(std::os::fd::AsRawFd::as_raw_fd(&wake))?;
         Ok(Kernel { ring, wake, in_flight: 0, taken: VecDeque::new() })
@@ -214,17 +214,4 @@ impl Kernel {
         }
         false
     }
-}
-
-fn build() -> io::Result<IoUring> {
-    let mut builder = IoUring::builder();
-    builder.setup_cqsize(COMPLETIONS).setup_submit_all().dontfork();
-    // From the best that the kernel may know (6.1) downwards (5.19, 5.18).
-    let best = { builder.clone() }.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().build(SUBMISSIONS);
-    let refused = |built: &io::Result<IoUring>| matches!(built, Err(e) if e.raw_os_error() == Some(libc::EINVAL));
-    if !refused(&best) {
-        return best;
-    }
-    let cooperative = { builder.clone() }.setup_coop_taskrun().setup_taskrun_flag().build(SUBMISSIONS);
-    if refused(&cooperative) { builder.build(SUBMISSIONS) } else { cooperative }
 }
