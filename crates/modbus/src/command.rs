@@ -6,25 +6,32 @@
 //! Invariants
 //! - K1: every command taken is answered exactly once: by its outcome, its deadline, or the loss
 //!   of the connection. What was sent and not answered is told from what was not sent.
-//! - K2: one write is under way at a time, and none is ever sent again: only where a device says
-//!   that it does not know the function (01) is the function for several values tried instead.
+//! - K2: the writes of one command are under way at a time, each other tag's; none is ever sent again
+//!   but where the device did nothing by its own word: where it does not know the function (01),
+//!   the one for several or for single values is tried instead, and where it refuses a row of tags
+//!   by their addresses or values (02, 03, which V1.1b3 6.11 and 6.12 check before writing), each
+//!   tag is written by itself.
 //! - K3: at most [`HELD_MAX`] commands are held.
 //! - K4: a unit that is only probed gets no command, and one that did not answer lately gets it
-//!   only when nothing else of it is under way.
+//!   only when nothing else of it is under way. One that does not answer a write gets no other of
+//!   that command.
+//! - K5: of a command that writes several tags nothing is sent where one of them cannot be written.
 //!
 //! It does not send, and does not judge who may command what.
 
 use crate::codec::ReadRequest;
 use crate::decode::bit_at;
 use crate::encode;
-use crate::exception::{Failure, command_exception};
+use crate::exception::Failure;
+use crate::gather::{Most, Part as Row, gather};
 use crate::plan::{Block, Limits, Point, plan, split};
 use crate::session::Outcome;
 use crate::tagbook::TagBook;
 use crate::unit::Unit;
 use crate::write::{Write, WriteRequest};
+use crate::writes::{Writes, exception};
 use config::ModbusSource;
-use model::device::{DeviceAnswer, DeviceCommand, DeviceError, Pending, READ_TAGS_MAX, Reply};
+use model::device::{DeviceAnswer, DeviceCommand, DeviceError, Pending, READ_TAGS_MAX, Reply, WRITE_TAGS_MAX};
 use model::{Quality, Value};
 use std::collections::VecDeque;
 
@@ -49,7 +56,7 @@ struct Job {
 
 #[derive(Debug)]
 enum Work {
-    Write { unit: usize, request: WriteRequest, under_way: bool },
+    Write(Writes),
     Read(Reads),
 }
 
@@ -75,12 +82,32 @@ struct Part {
 }
 
 /// A request under way, and whose it is. The command may be answered already, by its deadline.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Flight {
     number: u32,
     job: u32,
-    part: Option<Part>,
+    asked: Asked,
 }
+
+#[derive(Debug)]
+enum Asked {
+    Read(Part),
+    Write(Row),
+}
+
+/// What a unit does not know.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lacks {
+    /// Writing one coil, one register.
+    coil: bool,
+    register: bool,
+    /// Writing several.
+    coils: bool,
+    registers: bool,
+}
+
+/// What becomes of a command.
+type Answered = Result<DeviceAnswer, DeviceError>;
 
 /// The commands of one source.
 #[derive(Debug)]
@@ -90,8 +117,7 @@ pub(crate) struct Desk {
     jobs: VecDeque<Job>,
     flights: Vec<Flight>,
     next: u32,
-    /// By unit: whether it lacks the function for one coil, for one register.
-    lacks: Vec<(bool, bool)>,
+    lacks: Vec<Lacks>,
     done: u64,
     failed: u64,
 }
@@ -105,7 +131,7 @@ impl Desk {
             jobs: VecDeque::new(),
             flights: Vec::new(),
             next: 0,
-            lacks: vec![(false, false); settings.units.len()],
+            lacks: vec![Lacks::default(); settings.units.len()],
             done: 0,
             failed: 0,
         }
@@ -124,9 +150,9 @@ impl Desk {
     /// Takes a command, or answers it at once.
     pub(crate) fn take(&mut self, pending: Pending, units: &[Unit]) {
         let Pending { command, deadline_ns, reply } = pending;
-        let work = if self.has_room() { self.work(command, units) } else { Err(DeviceError::Busy) };
+        let work = if self.has_room() { self.work(command, units) } else { Err(Err(DeviceError::Busy)) };
         match work {
-            Err(error) => self.answer(reply, Err(error)),
+            Err(outcome) => self.answer(reply, outcome),
             Ok(Work::Read(reads)) if reads.waiting.is_empty() => {
                 let outcome = reads.outcome();
                 self.answer(reply, outcome);
@@ -144,30 +170,96 @@ impl Desk {
     }
 
     fn answer(&mut self, reply: Reply, outcome: Result<DeviceAnswer, DeviceError>) {
-        let slot = if outcome.is_ok() { &mut self.done } else { &mut self.failed };
+        let is_done = match &outcome {
+            Ok(DeviceAnswer::Each { outcomes, .. }) => outcomes.iter().all(Result::is_ok),
+            other => other.is_ok(),
+        };
+        let slot = if is_done { &mut self.done } else { &mut self.failed };
         *slot = slot.saturating_add(1);
         reply.answer(outcome);
     }
 
-    fn work(&self, command: DeviceCommand, units: &[Unit]) -> Result<Work, DeviceError> {
+    /// What is to be done for a command.
+    ///
+    /// # Errors
+    /// The command's outcome, where nothing is to be sent.
+    fn work(&self, command: DeviceCommand, units: &[Unit]) -> Result<Work, Answered> {
         match command {
-            DeviceCommand::Read { tags } => self.read(tags, units).map(Work::Read),
+            DeviceCommand::Read { tags } => self.read(tags, units).map(Work::Read).map_err(Err),
             DeviceCommand::Write { tag, value } => {
-                let (unit, point) = self.book.find(&tag, units)?;
-                let mut write = encode::write(&point, &value).map_err(|unfit| refusal(tag, &value, unfit))?;
-                let (coils, registers) = self.lacks.get(unit).copied().unwrap_or_default();
-                if (coils && matches!(write, Write::Coil { .. }))
-                    || (registers && matches!(write, Write::Register { .. }))
-                {
-                    write = write.as_several().unwrap_or(write);
-                }
-                let number = units.get(unit).map_or(0, |unit| unit.number);
-                Ok(Work::Write { unit, request: WriteRequest { unit: number, write }, under_way: false })
+                let (unit, write) = self.write(&tag, &value, units).map_err(Err)?;
+                Ok(Work::Write(Writes::new(false, 1, VecDeque::from([Row::one(unit, 0, write)]))))
             }
-            DeviceCommand::Call { .. } => Err(DeviceError::Unsupported {
+            DeviceCommand::WriteEach { writes, dry } => self.write_each(&writes, dry, units).map(Work::Write),
+            DeviceCommand::Call { .. } => Err(Err(DeviceError::Unsupported {
                 what: "a Modbus device has no methods; write a tag that starts what should happen".into(),
-            }),
+            })),
         }
+    }
+
+    /// The unit (by index) that a tag is of, and the write that makes it hold a value.
+    fn write(&self, tag: &str, value: &Value, units: &[Unit]) -> Result<(usize, Write), DeviceError> {
+        let (unit, point) = self.book.find(tag, units)?;
+        let write = encode::write(&point, value).map_err(|unfit| refusal(tag.to_owned(), value, unfit))?;
+        let lacks = self.lacks.get(unit).copied().unwrap_or_default();
+        let several = match write {
+            Write::Coil { .. } => lacks.coil,
+            Write::Register { .. } => lacks.register,
+            _ => false,
+        };
+        Ok((unit, several.then(|| write.as_several()).flatten().unwrap_or(write)))
+    }
+
+    /// Several writes as requests, or what is wrong with them: with one of them nothing is sent (K5).
+    fn write_each(&self, writes: &[(String, Value)], dry: bool, units: &[Unit]) -> Result<Writes, Answered> {
+        if writes.len() > WRITE_TAGS_MAX {
+            let what = format!(
+                "{} tags are more than one write may have, {WRITE_TAGS_MAX}; write them in parts",
+                writes.len()
+            );
+            return Err(Err(DeviceError::Unsupported { what }));
+        }
+        let (mut fit, mut outcomes) = (Vec::with_capacity(writes.len()), Vec::with_capacity(writes.len()));
+        for (tag, value) in writes {
+            let found = self.write(tag, value, units).and_then(|(unit, write)| {
+                match units.get(unit).filter(|unit| unit.demotion.is_demoted()) {
+                    Some(away) => Err(only_probed(away)),
+                    None => Ok((unit, write)),
+                }
+            });
+            outcomes.push(found.map(|found| fit.push(found)));
+        }
+        let rows = if fit.len() == writes.len() { self.gather(fit, writes, &mut outcomes) } else { None };
+        match rows {
+            Some(rows) if !dry && !rows.is_empty() => Ok(Writes::new(true, writes.len(), rows)),
+            _ => Err(Ok(DeviceAnswer::Each { sent: false, outcomes })),
+        }
+    }
+
+    /// The requests of several writes; `None`, and the outcomes say so, where two of them touch the same.
+    fn gather(
+        &self,
+        fit: Vec<(usize, Write)>,
+        writes: &[(String, Value)],
+        outcomes: &mut [Result<(), DeviceError>],
+    ) -> Option<VecDeque<Row>> {
+        let most = |unit: usize| {
+            let lacks = self.lacks.get(unit).copied().unwrap_or_default();
+            let Most { coils, registers } = Most::of(self.limits.bits, self.limits.registers);
+            Most { coils: if lacks.coils { 1 } else { coils }, registers: if lacks.registers { 1 } else { registers } }
+        };
+        let (one, other) = match gather(fit, most) {
+            Ok(rows) => return Some(rows),
+            Err(places) => places,
+        };
+        for (at, with) in [(one, other), (other, one)] {
+            let what = format!(
+                "tags {:?} and {:?} lie in the same registers, so which of them is written last would count; write                  them in calls of their own",
+                writes[at].0, writes[with].0
+            );
+            outcomes[at] = Err(DeviceError::Unsupported { what });
+        }
+        None
     }
 
     fn read(&self, tags: Vec<String>, units: &[Unit]) -> Result<Reads, DeviceError> {
@@ -206,27 +298,29 @@ impl Desk {
     /// Ends what nobody waits for, what is past its deadline, and what cannot be sent.
     pub(crate) fn sweep(&mut self, now_ns: u64, units: &[Unit]) {
         let mut at = 0;
-        while let Some(job) = self.jobs.get(at) {
+        while let Some(job) = self.jobs.get_mut(at) {
             let sent = job.work.is_under_way();
-            let away = (!sent).then(|| job.work.first_unit().and_then(|unit| units.get(unit))).flatten();
             let end = if job.reply.is_unwanted() && !sent {
                 Some(DeviceError::Closed)
             } else if job.deadline_ns <= now_ns {
                 Some(DeviceError::Timeout { sent: job.reply.is_sent() })
             } else {
-                away.filter(|unit| unit.demotion.is_demoted()).map(|unit| DeviceError::NotConnected {
-                    why: format!("{} does not answer and is only probed; check its power and wiring", unit.title()),
-                })
+                job.work.give_up_demoted(units)
             };
             match end {
                 None => at += 1,
-                Some(error) => self.end(at, Err(error)),
+                Some(error) => self.end(at, error),
             }
         }
     }
 
-    fn end(&mut self, at: usize, outcome: Result<DeviceAnswer, DeviceError>) {
+    /// Ends a command of which what was not sent, and not told yet, is to end so.
+    fn end(&mut self, at: usize, error: DeviceError) {
         if let Some(job) = self.jobs.remove(at) {
+            let outcome = match job.work {
+                Work::Write(mut writes) => writes.take_outcome(error),
+                Work::Read(_) => Err(error),
+            };
             self.answer(job.reply, outcome);
         }
     }
@@ -239,23 +333,23 @@ impl Desk {
     /// The next request that can go: its unit, its number, what is asked. It counts as sent.
     pub(crate) fn next(&mut self, now_ns: u64, units: &[Unit]) -> Option<(usize, u32, Ask)> {
         let takes = |unit: usize| units.get(unit).is_some_and(|unit| unit.takes(now_ns));
-        self.next_write(takes).or_else(|| self.next_read(takes, units))
+        self.next_write(takes, units).or_else(|| self.next_read(takes, units))
     }
 
-    fn next_write(&mut self, takes: impl Fn(usize) -> bool) -> Option<(usize, u32, Ask)> {
-        if self.flights.iter().any(|flight| flight.part.is_none()) {
-            return None;
-        }
+    fn next_write(&mut self, takes: impl Fn(usize) -> bool, units: &[Unit]) -> Option<(usize, u32, Ask)> {
+        let busy = self.flights.iter().find(|flight| matches!(flight.asked, Asked::Write(_))).map(|flight| flight.job);
         let number = self.number();
         for job in &mut self.jobs {
-            if let Work::Write { unit, request, under_way } = &mut job.work
-                && takes(*unit)
-            {
-                *under_way = true;
-                job.reply.mark_sent();
-                self.flights.push(Flight { number, job: job.number, part: None });
-                return Some((*unit, number, Ask::Write(request.clone())));
+            let Work::Write(writes) = &mut job.work else { continue };
+            if busy.is_some_and(|busy| busy != job.number) {
+                continue;
             }
+            let Some(row) = writes.begin(&takes) else { continue };
+            job.reply.mark_sent();
+            let request = WriteRequest { unit: units.get(row.unit)?.number, write: row.write.clone() };
+            let unit = row.unit;
+            self.flights.push(Flight { number, job: job.number, asked: Asked::Write(row) });
+            return Some((unit, number, Ask::Write(request)));
         }
         None
     }
@@ -266,7 +360,7 @@ impl Desk {
             let Work::Read(reads) = &mut job.work else { continue };
             let Some((unit, part)) = reads.begin(&takes) else { continue };
             job.reply.mark_sent();
-            self.flights.push(Flight { number, job: job.number, part: Some(part) });
+            self.flights.push(Flight { number, job: job.number, asked: Asked::Read(part) });
             let Block { function, address, quantity, .. } = part.block;
             let read = ReadRequest { unit: units.get(unit)?.number, function, address, quantity };
             return Some((unit, number, Ask::Read(read)));
@@ -278,31 +372,40 @@ impl Desk {
     pub(crate) fn on_outcome(&mut self, number: u32, outcome: Outcome<'_>) {
         let Some(at) = self.flights.iter().position(|flight| flight.number == number) else { return };
         let flight = self.flights.swap_remove(at);
+        if let Asked::Write(row) = &flight.asked {
+            self.learn(row, outcome);
+        }
         let Some(at) = self.jobs.iter().position(|job| job.number == flight.job) else { return };
         let Some(job) = self.jobs.get_mut(at) else { return };
-        let end = match (&mut job.work, flight.part) {
-            (Work::Read(reads), Some(part)) => reads.on_outcome(part, outcome),
-            (Work::Write { unit, request, under_way }, _) => {
-                *under_way = false;
-                let several = matches!(outcome, Outcome::Exception(0x01)).then(|| request.write.as_several()).flatten();
-                match several {
-                    Some(several) => {
-                        // The device does not know the function, so it did nothing.
-                        if let Some((coils, registers)) = self.lacks.get_mut(*unit) {
-                            *coils |= matches!(request.write, Write::Coil { .. });
-                            *registers |= matches!(request.write, Write::Register { .. });
-                        }
-                        request.write = several;
-                        job.reply.mark_unsent();
-                        None
-                    }
-                    None => Some(written(&request.write, outcome)),
+        let end = match (&mut job.work, flight.asked) {
+            (Work::Read(reads), Asked::Read(part)) => reads.on_outcome(part, outcome),
+            (Work::Write(writes), Asked::Write(row)) => {
+                writes.on_outcome(row, outcome);
+                if !writes.sent {
+                    job.reply.mark_unsent();
                 }
+                writes.is_done().then(|| writes.take_outcome(DeviceError::Closed))
             }
-            (Work::Read(_), None) => None,
+            _ => None,
         };
-        if let Some(outcome) = end {
-            self.end(at, outcome);
+        if let Some(outcome) = end
+            && let Some(job) = self.jobs.remove(at)
+        {
+            self.answer(job.reply, outcome);
+        }
+    }
+
+    /// Keeps that a unit does not know a function.
+    fn learn(&mut self, row: &Row, outcome: Outcome<'_>) {
+        let Some(lacks) = self.lacks.get_mut(row.unit).filter(|_| matches!(outcome, Outcome::Exception(0x01))) else {
+            return;
+        };
+        match row.write {
+            Write::Coil { .. } => lacks.coil = true,
+            Write::Register { .. } => lacks.register = true,
+            Write::Coils { .. } => lacks.coils = true,
+            Write::Registers { .. } => lacks.registers = true,
+            Write::Mask { .. } => {}
         }
     }
 
@@ -310,7 +413,7 @@ impl Desk {
     pub(crate) fn on_lost(&mut self, why: &str) {
         self.flights.clear();
         while !self.jobs.is_empty() {
-            self.end(0, Err(DeviceError::NotConnected { why: why.to_owned() }));
+            self.end(0, DeviceError::NotConnected { why: why.to_owned() });
         }
     }
 
@@ -323,16 +426,23 @@ impl Desk {
 impl Work {
     const fn is_under_way(&self) -> bool {
         match self {
-            Work::Write { under_way, .. } => *under_way,
+            Work::Write(writes) => writes.under_way > 0,
             Work::Read(reads) => reads.under_way > 0,
         }
     }
 
-    /// The unit that its next request goes to.
-    fn first_unit(&self) -> Option<usize> {
+    /// Gives up what is for units that are only probed; with what the command ends, where that was all of it.
+    fn give_up_demoted(&mut self, units: &[Unit]) -> Option<DeviceError> {
+        let away = |unit: usize| units.get(unit).filter(|unit| unit.demotion.is_demoted()).map(only_probed);
         match self {
-            Work::Write { unit, .. } => Some(*unit),
-            Work::Read(reads) => reads.waiting.front().and_then(|part| reads.plans.get(part.plan)).map(|plan| plan.0),
+            Work::Write(writes) => {
+                writes.give_up(away);
+                writes.is_done().then_some(DeviceError::Closed)
+            }
+            Work::Read(reads) if reads.under_way > 0 => None,
+            Work::Read(reads) => {
+                reads.waiting.front().and_then(|part| reads.plans.get(part.plan)).and_then(|plan| away(plan.0))
+            }
         }
     }
 }
@@ -415,28 +525,10 @@ fn value(block: &Block, point: &Point, data: &[u8]) -> (Option<Value>, Quality) 
     (Some(Value::Text(text.into())), Quality::GOOD)
 }
 
-/// What became of a write.
-fn written(write: &Write, outcome: Outcome<'_>) -> Result<DeviceAnswer, DeviceError> {
-    Err(match outcome {
-        Outcome::Written => return Ok(DeviceAnswer::Written),
-        Outcome::Exception(0x01) if matches!(write, Write::Mask { .. }) => DeviceError::Unsupported {
-            what: "the device has no mask write (function 22), without which one bit of a register cannot be written \
-                   and its neighbours left alone; let the device offer a coil, or a register of its own for it"
-                .into(),
-        },
-        Outcome::Exception(code) => exception(code),
-        Outcome::Misconfirmed => DeviceError::InDoubt {
-            why: "the device confirmed another address or value than was written; check the device or gateway".into(),
-        },
-        Outcome::TimedOut { .. } => DeviceError::Timeout { sent: true },
-        Outcome::Closed | Outcome::Data(_) => {
-            DeviceError::InDoubt { why: "the connection went before the answer came".into() }
-        }
-    })
-}
-
-fn exception(code: u8) -> DeviceError {
-    DeviceError::Device { code: format!("{code:02X}"), text: command_exception(code).into() }
+fn only_probed(unit: &Unit) -> DeviceError {
+    DeviceError::NotConnected {
+        why: format!("{} does not answer and is only probed; check its power and wiring", unit.title()),
+    }
 }
 
 fn refusal(tag: String, value: &Value, unfit: encode::Unfit) -> DeviceError {

@@ -499,3 +499,6 @@ fn commands_are_held_up_to_a_limit_and_all_are_answered() {
     }
     assert!(rig.poller.has_room());
 }
+
+#[path = "writes_tests.rs"]
+mod several;

@@ -31,6 +31,7 @@ pub mod decode;
 pub mod encode;
 pub mod exception;
 pub mod gaps;
+mod gather;
 mod health;
 mod lane;
 pub mod layout;
@@ -45,6 +46,7 @@ pub mod source;
 mod tagbook;
 mod unit;
 pub mod write;
+mod writes;
 
 #[cfg(test)]
 #[path = "../tests/support/recorder.rs"]

@@ -12,23 +12,32 @@ const COMPARED_MAX: usize = 512;
 #[derive(Debug)]
 pub(crate) struct TagBook {
     names: Vec<String>,
+    /// Places of the names, in their order: a source may have a hundred thousand.
+    sorted: Vec<u32>,
     points: Vec<Option<Point>>,
 }
 
 impl TagBook {
     pub(crate) fn new(settings: &ModbusSource) -> TagBook {
+        let names: Vec<String> = settings.tags.iter().map(|tag| tag.name.clone()).collect();
+        let mut sorted: Vec<u32> = (0..).take(names.len()).collect();
+        sorted.sort_by_key(|at| &names[*at as usize]);
         TagBook {
-            names: settings.tags.iter().map(|tag| tag.name.clone()).collect(),
+            names,
+            sorted,
             points: settings.tags.iter().zip(0..).map(|(tag, index)| Point::new(index, tag)).collect(),
         }
+    }
+
+    fn place(&self, tag: &str) -> Option<usize> {
+        let found = self.sorted.binary_search_by(|at| self.names[*at as usize].as_str().cmp(tag));
+        found.ok().map(|at| self.sorted[at] as usize)
     }
 
     /// The unit (by index) and the point of a tag.
     pub(crate) fn find(&self, name: &str, units: &[Unit]) -> Result<(usize, Point), DeviceError> {
         for (index, unit) in units.iter().enumerate() {
-            let Some(at) = below(unit, name).and_then(|tag| self.names.iter().position(|known| known == tag)) else {
-                continue;
-            };
+            let Some(at) = below(unit, name).and_then(|tag| self.place(tag)) else { continue };
             return match self.points.get(at).copied().flatten() {
                 Some(point) => Ok((index, point)),
                 None => Err(DeviceError::Unsupported {

@@ -83,6 +83,31 @@ impl Write {
         }
     }
 
+    /// What it touches.
+    #[must_use]
+    pub const fn extent(&self) -> Extent {
+        let (is_bits, address, count) = match self {
+            Write::Coil { address, .. } => (true, *address, 1),
+            Write::Coils { address, on } => (true, *address, on.len() as u32),
+            Write::Register { address, .. } | Write::Mask { address, .. } => (false, *address, 1),
+            Write::Registers { address, words } => (false, *address, words.len() as u32),
+        };
+        Extent { is_bits, address, count }
+    }
+
+    /// Whether both touch a coil, a register, or, where both are masks, a bit of one.
+    #[must_use]
+    pub fn overlaps(&self, other: &Write) -> bool {
+        let (ours, theirs) = (self.extent(), other.extent());
+        let meet = ours.is_bits == theirs.is_bits
+            && u32::from(ours.address) < theirs.end()
+            && u32::from(theirs.address) < ours.end();
+        match (self, other) {
+            (Write::Mask { and, .. }, Write::Mask { and: more, .. }) => meet && !and & !more != 0,
+            _ => meet,
+        }
+    }
+
     /// What the answer repeats after its function code.
     fn repeated(&self) -> ([u8; 6], u8) {
         let (address, second, third) = match *self {
@@ -115,6 +140,25 @@ impl Write {
         let mut values = vec![data.len() as u8];
         values.extend(data);
         values
+    }
+}
+
+/// The coils or registers that a write touches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Coils; else registers.
+    pub is_bits: bool,
+    /// The first one.
+    pub address: u16,
+    /// How many.
+    pub count: u32,
+}
+
+impl Extent {
+    /// The address after the last one.
+    #[must_use]
+    pub const fn end(&self) -> u32 {
+        self.address as u32 + self.count
     }
 }
 

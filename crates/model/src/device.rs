@@ -27,6 +27,8 @@ use std::task::{Context, Poll, Waker};
 pub const COMMANDS_WAITING_MAX: usize = 64;
 /// Tags of one read, at most.
 pub const READ_TAGS_MAX: usize = 256;
+/// Tags of one write of several, at most.
+pub const WRITE_TAGS_MAX: usize = 1_000;
 /// Arguments of one call, at most.
 pub const ARGUMENTS_MAX: usize = 64;
 
@@ -44,6 +46,14 @@ pub enum DeviceCommand {
         tag: String,
         /// What; converted to the device's own type where nothing is lost by it.
         value: Value,
+    },
+    /// Write several values, each to another tag, in as few requests as the protocol allows. All of them are looked
+    /// at before the first one goes out: where one cannot be written by its tag or value, none is.
+    WriteEach {
+        /// Tags by their path below the source's, and what each shall hold, in engineering units.
+        writes: Vec<(String, Value)>,
+        /// Only look: nothing is written, and what would be refused is.
+        dry: bool,
     },
     /// Call a method (OPC UA).
     Call {
@@ -63,6 +73,14 @@ pub enum DeviceAnswer {
     Values(Vec<(String, Option<Value>, Quality)>),
     /// Of a write: the device confirmed it.
     Written,
+    /// Of a write of several: what became of each, in the order given. Where it was dry, or one of them could not be
+    /// written by its tag or value, nothing was sent, and `Ok` says that this one is not to blame.
+    Each {
+        /// Whether anything was sent.
+        sent: bool,
+        /// One for each.
+        outcomes: Vec<Result<(), DeviceError>>,
+    },
     /// Of a call: its output arguments, in order.
     Returned(Vec<Value>),
 }

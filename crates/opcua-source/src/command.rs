@@ -6,13 +6,15 @@
 //! Invariants
 //! - K1: every command is answered once: by the server, or by its deadline. What was sent and has no
 //!   answer is told from what was not sent.
-//! - K2: a write or call is sent once, never again.
+//! - K2: a write or call is sent once, never again; a Write of several nodes that the server finds too
+//!   large, before it begins with it, goes out in smaller ones.
 //! - K3: a value goes out as exactly the type that the server declares, or not at all (G1).
+//! - K4: of a command that writes several tags nothing is sent where one of them cannot be written.
 //!
 //! Standards: OPC 10000-4, 5.11.2 Read, 5.11.4 Write, 5.12.2 Call.
 
 use crate::assign;
-use crate::chunks::in_chunks;
+use crate::chunks::{Chunks, in_chunks};
 use crate::convert::{self, TypeSays};
 use crate::describe::{attribute, climb, property_path};
 use crate::items::{self, Item, Status};
@@ -20,7 +22,9 @@ use crate::memo::{Input, Inputs, Memo};
 use crate::nodes::Namespaces;
 use crate::prepare::is_connection;
 use config::NodeRef;
-use model::device::{ARGUMENTS_MAX, DeviceAnswer, DeviceCommand, DeviceError, READ_TAGS_MAX, Reply, nearest};
+use model::device::{
+    ARGUMENTS_MAX, DeviceAnswer, DeviceCommand, DeviceError, READ_TAGS_MAX, Reply, WRITE_TAGS_MAX, nearest,
+};
 use model::{Quality, Value, ValueKind, limits};
 use opcua::client::services::{Call, Write};
 use opcua::client::{Session, UARequest};
@@ -29,6 +33,7 @@ use opcua::types::{
     TimestampsToReturn, Variant, VariantScalarTypeId, WriteValue,
 };
 use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +60,15 @@ pub(crate) struct Tools {
 pub(crate) enum Task {
     Read(Vec<Wanted>),
     Write { tag: String, node: NodeId, value: Value },
+    WriteEach { changes: Vec<Result<Change, DeviceError>>, dry: bool },
     Call { object: NodeRef, method: NodeRef, arguments: Vec<Value> },
+}
+
+/// One tag of a write of several.
+pub(crate) struct Change {
+    tag: String,
+    node: NodeId,
+    value: Value,
 }
 
 /// One tag of a read.
@@ -92,16 +105,38 @@ pub(crate) fn find<'i>(
                     format!("{} tags are more than one read may have, {READ_TAGS_MAX}; read them in parts", tags.len());
                 return Err(DeviceError::Unsupported { what });
             }
-            let wanted = tags.into_iter().map(|tag| {
-                let item = item(&tag)?;
+            let known = among(tags.iter().map(String::as_str), below, all.clone());
+            let wanted = tags.iter().map(|tag| {
+                let item = known.get(tag.as_str()).copied().map_or_else(|| item(tag), Ok)?;
                 let kind = item.tag.map_or(ValueKind::F64, |(_, kind)| kind);
-                Ok(Wanted { node: node_of(&tag, item)?, kind, tag })
+                Ok(Wanted { node: node_of(tag, item)?, kind, tag: tag.clone() })
             });
             wanted.collect::<Result<_, _>>().map(Task::Read)
         }
         DeviceCommand::Write { tag, value } => {
             let node = node_of(&tag, item(&tag)?)?.map_err(refused)?;
             Ok(Task::Write { tag, node, value })
+        }
+        DeviceCommand::WriteEach { writes, dry } => {
+            if writes.len() > WRITE_TAGS_MAX {
+                let what = format!(
+                    "{} tags are more than one write may have, {WRITE_TAGS_MAX}; write them in parts",
+                    writes.len()
+                );
+                return Err(DeviceError::Unsupported { what });
+            }
+            let known = among(writes.iter().map(|(tag, _)| tag.as_str()), below, all.clone());
+            let mut nodes = HashSet::new();
+            let change = |(tag, value): &(String, Value)| {
+                let item = known.get(tag.as_str()).copied().map_or_else(|| item(tag), Ok)?;
+                let node = node_of(tag, item)?.map_err(refused)?;
+                if !nodes.insert(node.clone()) {
+                    let what = format!("tag {tag:?} is the node of another tag of this write; write it once");
+                    return Err(DeviceError::Unsupported { what });
+                }
+                Ok(Change { tag: tag.clone(), node, value: value.clone() })
+            };
+            Ok(Task::WriteEach { changes: writes.iter().map(change).collect(), dry })
         }
         DeviceCommand::Call { object, method, arguments } => {
             let node = |text: String| {
@@ -114,6 +149,17 @@ pub(crate) fn find<'i>(
             Ok(Task::Call { object: node(object)?, method: node(method)?, arguments })
         }
     }
+}
+
+/// The items of these names below the source's path, found in one pass.
+fn among<'n, 'i>(
+    names: impl Iterator<Item = &'n str>,
+    below: impl Fn(&'i Item) -> Option<&'i str>,
+    all: impl Iterator<Item = &'i Item>,
+) -> HashMap<&'i str, &'i Item> {
+    let names: HashSet<&str> = names.collect();
+    let named = |item: &'i Item| below(item).filter(|name| names.contains(name)).map(|name| (name, item));
+    all.filter_map(named).collect()
 }
 
 fn node_of(tag: &str, item: &Item) -> Result<Result<NodeId, StatusCode>, DeviceError> {
@@ -134,13 +180,17 @@ pub(crate) async fn carry_out(task: Task, reply: Reply, tools: Tools) -> bool {
         match task {
             Task::Read(wanted) => tools.read(wanted, sent).await,
             Task::Write { tag, node, value } => tools.write(&tag, node, &value, sent).await,
+            Task::WriteEach { changes, dry } => tools.write_each(changes, dry, sent).await,
             Task::Call { object, method, arguments } => tools.call(&object, &method, &arguments, sent).await,
         }
     };
     let outcome = tokio::time::timeout(within, work).await;
     let reply = reply.into_inner();
     let outcome = outcome.unwrap_or_else(|_| Err(DeviceError::Timeout { sent: reply.is_sent() }));
-    let done = outcome.is_ok();
+    let done = match &outcome {
+        Ok(DeviceAnswer::Each { outcomes, .. }) => outcomes.iter().all(Result::is_ok),
+        other => other.is_ok(),
+    };
     reply.answer(outcome);
     done
 }
@@ -203,17 +253,124 @@ impl Tools {
         }
     }
 
-    /// The built-in type that a variable takes: the declared one, else that of its present value,
-    /// else that of the declared type's base.
-    async fn type_of(&self, what: &str, node: &NodeId) -> Result<VariantScalarTypeId, DeviceError> {
-        if let Some(known) = self.memo.type_of(node) {
-            return Ok(known);
+    /// Writes several values by one call of the service, or as many as the server's limits ask for.
+    async fn write_each(&self, changes: Vec<Result<Change, DeviceError>>, dry: bool, sent: impl Fn()) -> Outcome {
+        let unsent = |outcomes| Ok(DeviceAnswer::Each { sent: false, outcomes });
+        let waits = changes.iter().flatten().filter(|_| !dry);
+        let mut turns: Vec<_> = waits.map(|change| (change.node.to_string(), change)).collect();
+        // everybody takes them in the same order, so nobody waits for who waits for him
+        turns.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let turns: Vec<_> = turns.into_iter().map(|(_, change)| self.memo.turn(&change.node)).collect();
+        let mut held = Vec::with_capacity(turns.len());
+        for turn in &turns {
+            held.push(turn.lock().await);
         }
-        let asked = [AttributeId::DataType, AttributeId::ValueRank, AttributeId::Value].map(|a| attribute(node, a));
-        let answers = self.read_values(&asked).await.map_err(unread)?;
-        let [data_type, rank, value] = &answers[..] else {
-            return Err(refused(StatusCode::BadUnknownResponse));
-        };
+        let named = |change: &Change| (format!("tag {:?}", change.tag), change.node.clone());
+        let known: Vec<(String, NodeId)> = changes.iter().flatten().map(named).collect();
+        let mut types = self.types_of(&known).await?.into_iter();
+        let mut made = Vec::with_capacity(changes.len());
+        let mut outcomes = Vec::with_capacity(changes.len());
+        for change in changes {
+            let variant = change.and_then(|change| {
+                let takes = types.next().unwrap_or_else(|| Err(refused(StatusCode::BadUnknownResponse)))?;
+                let variant = assign::variant(&format!("tag {:?}", change.tag), &change.value, takes)?;
+                Ok(WriteValue::new(change.node, AttributeId::Value, NumericRange::None, DataValue::value_only(variant)))
+            });
+            outcomes.push(variant.map(|variant| made.push(variant)));
+        }
+        if dry || made.is_empty() || made.len() < outcomes.len() {
+            return unsent(outcomes);
+        }
+        sent();
+        Ok(DeviceAnswer::Each { sent: true, outcomes: self.send_each(&made).await })
+    }
+
+    /// Sends writes, and tells of each what became of it.
+    async fn send_each(&self, made: &[WriteValue]) -> Vec<Result<(), DeviceError>> {
+        let mut outcomes = Vec::with_capacity(made.len());
+        let mut chunks = Chunks::new(made.len(), self.cap);
+        while let Some(piece) = chunks.piece() {
+            let piece = &made[piece];
+            let request = Write::new(&self.session).nodes_to_write(piece.to_vec()).timeout(self.within + GRACE);
+            let error = match request.send(self.session.channel()).await {
+                Ok(answer) => {
+                    let results = answer.results.unwrap_or_default();
+                    if results.len() == piece.len() {
+                        outcomes.extend(results.into_iter().zip(piece).map(|(status, write)| {
+                            if status.is_good() {
+                                return Ok(());
+                            }
+                            if status == StatusCode::BadTypeMismatch {
+                                self.memo.forget_type(&write.node_id);
+                            }
+                            Err(refused(status))
+                        }));
+                        chunks.done();
+                        continue;
+                    }
+                    DeviceError::InDoubt {
+                        why: format!("the server answered {} of {} writes", results.len(), piece.len()),
+                    }
+                }
+                Err(error) if is_too_large_to_begin(error.status()) && chunks.shrink() => continue,
+                Err(error) => undone(error),
+            };
+            // what follows a piece that failed as a whole is not sent
+            let why = "an earlier part of the same write failed; nothing was sent".to_owned();
+            outcomes.resize(outcomes.len() + piece.len(), Err(error));
+            outcomes.resize(made.len(), Err(DeviceError::NotConnected { why }));
+            break;
+        }
+        outcomes
+    }
+
+    /// The built-in type that a variable takes.
+    async fn type_of(&self, what: &str, node: &NodeId) -> Result<VariantScalarTypeId, DeviceError> {
+        let types = self.types_of(&[(what.to_owned(), node.clone())]).await?;
+        types.into_iter().next().unwrap_or_else(|| Err(refused(StatusCode::BadUnknownResponse)))
+    }
+
+    /// The built-in types that variables take; those that are not known yet are asked for together.
+    ///
+    /// # Errors
+    /// Nothing could be asked.
+    async fn types_of(
+        &self,
+        all: &[(String, NodeId)],
+    ) -> Result<Vec<Result<VariantScalarTypeId, DeviceError>>, DeviceError> {
+        // looked up once: what is learned below may push out of the memo what it knows now
+        let known: Vec<_> = all.iter().map(|(_, node)| self.memo.type_of(node)).collect();
+        let unknown = all.iter().zip(&known).filter(|(_, known)| known.is_none());
+        let asked: Vec<ReadValueId> = unknown
+            .flat_map(|((_, node), _)| {
+                [AttributeId::DataType, AttributeId::ValueRank, AttributeId::Value].map(|a| attribute(node, a))
+            })
+            .collect();
+        let mut answers = if asked.is_empty() { Vec::new() } else { self.read_values(&asked).await.map_err(unread)? };
+        let mut answers = answers.drain(..);
+        let mut types = Vec::with_capacity(all.len());
+        for ((what, node), known) in all.iter().zip(known) {
+            types.push(match known {
+                Some(known) => Ok(known),
+                None => match (answers.next(), answers.next(), answers.next()) {
+                    (Some(data_type), Some(rank), Some(value)) => {
+                        self.type_by(what, node, &[data_type, rank, value]).await
+                    }
+                    _ => Err(refused(StatusCode::BadUnknownResponse)),
+                },
+            });
+        }
+        Ok(types)
+    }
+
+    /// The type that a variable's attributes tell: the declared one, else that of its present value, else that of
+    /// the declared type's base.
+    async fn type_by(
+        &self,
+        what: &str,
+        node: &NodeId,
+        [data_type, rank, value]: &[DataValue; 3],
+    ) -> Result<VariantScalarTypeId, DeviceError> {
         if let Some(status) = data_type.status.filter(StatusCode::is_bad) {
             return Err(refused(status));
         }
@@ -362,6 +519,14 @@ fn returned(output: &Variant) -> Value {
     let end = (0..=limits::TEXT_BYTES_MAX.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
     text.truncate(end.unwrap_or(0));
     Value::Text(text.into())
+}
+
+/// Whether a server refused a call for its size before it began with it.
+fn is_too_large_to_begin(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BadTooManyOperations | StatusCode::BadEncodingLimitsExceeded | StatusCode::BadRequestTooLarge
+    )
 }
 
 /// The server's refusal of one operation.
