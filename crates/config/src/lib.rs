@@ -50,7 +50,10 @@ pub use opcua::{OpcuaBrowse, OpcuaSecurity, OpcuaSource, OpcuaTag, OpcuaUser, Se
 pub use problem::{Invalid, Problem, render};
 pub use reference::reference;
 pub use register::{Area, RegisterAddress};
-pub use request::{DeviceRead, DeviceWrite, Interlock, MethodCall, Request, RequestAction, Revert, Role, WriteRate};
+pub use request::{
+    DeviceRead, DeviceWrite, Interlock, MethodCall, Request, RequestAction, Revert, Role, WritePoint, WritePoints,
+    WriteRate,
+};
 pub use schema::schema;
 pub use secret::Secret;
 pub use server::{Cores, JournalSettings, LogSettings, Server};

@@ -38,6 +38,8 @@ pub enum RequestAction {
     To(Target),
     /// `write`: writes to a device.
     Write(DeviceWrite),
+    /// `write_points`: writes several points of devices in one call.
+    WritePoints(WritePoints),
     /// `read`: reads tags of a device.
     Read(DeviceRead),
     /// `call`: calls an OPC UA method.
@@ -68,6 +70,24 @@ pub struct DeviceWrite {
     pub tolerance: f64,
     /// May a caller ask that the old value comes back by itself? `None`: no.
     pub revert: Option<Revert>,
+}
+
+/// A write to several points in one call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WritePoints {
+    /// Most points of one call. Default 100.
+    pub max_points: u32,
+    /// The points that may be written; never empty, each tag once, each name once.
+    pub points: Vec<WritePoint>,
+}
+
+/// A point that may be written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WritePoint {
+    /// What callers name it by. Default: the tag, relative to its source's path.
+    pub name: String,
+    /// Its tag, with its safety envelope.
+    pub write: DeviceWrite,
 }
 
 /// Most writes in a time.

@@ -97,7 +97,7 @@ fn deliveries() {
 #[test]
 fn requests() {
     let config = patterns();
-    let [stock, setpoint, look, start] = &config.requests[..] else { panic!() };
+    let [stock, setpoint, look, start, recipe] = &config.requests[..] else { panic!() };
     assert!(matches!(&stock.action, RequestAction::To(Target { kind: TargetKind::Http(_), .. })));
     assert_eq!(stock.schema.as_ref().map(|schema| schema["required"][0].clone()), Some("material".into()));
     assert!(stock.answer.is_some() && stock.role == Role::Viewer);
@@ -116,6 +116,14 @@ fn requests() {
     let RequestAction::Call(call) = &start.action else { panic!() };
     assert_eq!((call.method.to_string().as_str(), call.source.as_str()), ("nsu=urn:oven;s=StartCycle", "oven"));
     assert_eq!(call.arguments.as_deref(), Some("[request.recipe, 20.0]"));
+    let RequestAction::WritePoints(recipe) = &recipe.action else { panic!() };
+    let [oven, door] = &recipe.points[..] else { panic!() };
+    assert_eq!((recipe.max_points, oven.name.as_str(), door.name.as_str()), (2, "setpoint", "press-door"));
+    assert_eq!((oven.write.range, oven.write.step), (Some([20.0, 240.0]), Some(10.0)));
+    assert_eq!(
+        (door.write.source.as_str(), door.write.tag.as_str(), door.write.expect),
+        ("press", "press1/door", true)
+    );
 }
 
 #[test]

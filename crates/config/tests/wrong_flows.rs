@@ -269,6 +269,45 @@ fn devices_are_read_and_called_as_they_can_be() {
 }
 
 #[test]
+fn points_are_each_one_tag_with_one_name() {
+    let points = |rest: &str| request(&format!("[request.write_points]\n{rest}"));
+    let sp = "{ source = \"o\", tag = \"sp\", range = [0, 9] }";
+    let on = |rest: &str| format!("{{ source = \"m\", tag = \"on\"{rest} }}");
+    assert!(config::parse(&points(&format!("point = [{sp}, {}]", on("")))).is_ok());
+    expect(&points("max_points = 5"), &[("17:1 request[0].write_points.point", "has no point")]);
+    expect(&points("point = []"), &[("18:9 request[0].write_points.point", "writes nothing")]);
+    expect(
+        &points(&format!("point = [{sp}]\nmax_points = 1001")),
+        &[("19:14 request[0].write_points.max_points", "1 to 1000")],
+    );
+    expect(
+        &points(&format!("point = [{sp},\n{sp}]")),
+        &[("19:23 request[0].write_points.point[1].tag", "another point of this request")],
+    );
+    expect(
+        &points(&format!("point = [{sp},\n{}]", on(", name = \"sp\""))),
+        &[("19:36 request[0].write_points.point[1].name", "a name of its own")],
+    );
+    expect(
+        &points("point = [{ source = \"o\", tag = \"spp\" },\n{ source = \"o\", tag = \"sp\" }]"),
+        &[
+            ("18:32 request[0].write_points.point[0].tag", "did you mean \"sp\"?"),
+            ("19:1 request[0].write_points.point[1].range", "needs the range"),
+        ],
+    );
+    expect(
+        &points(&format!("point = [{}]", on(", name = \"a b\", nam = 1"))),
+        &[
+            ("18:45 request[0].write_points.point[0].name", "which a path may not"),
+            ("18:52 request[0].write_points.point[0].nam", "did you mean \"name\"?"),
+        ],
+    );
+    expect(&request("write_points = 5"), &[("17:16 request[0].write_points", "where a table belongs")]);
+    let beside = format!("write_points = {{ point = [{sp}] }}\nbody = \"request\"");
+    expect(&request(&beside), &[("18:1 request[0].body", "no meaning for a write_points")]);
+}
+
+#[test]
 fn flows_have_names_of_their_own() {
     let text = format!(
         "{}{RECORD}[[batch]]\nname = \"s\"\nat = \"manual\"\nrecords = [\"r\"]\nto = {{ folder = \"x\" }}\n[[source]]\nname = \"r\"\nkind = \"native\"\npath = \"a\"\n[[request]]\nname = \"r\"\nto = {{ http = \"http://h\" }}\n",

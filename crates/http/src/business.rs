@@ -98,6 +98,8 @@ pub struct RequestFailure {
     pub attempt: u32,
     /// Seconds after which to try again, where that is known.
     pub retry_after: Option<u32>,
+    /// Further members of the problem, by name: what came of each point of a write, say.
+    pub more: Vec<(&'static str, serde_json::Value)>,
 }
 
 /// Why a call has no answer.

@@ -71,7 +71,7 @@ pub(crate) fn problem(app: &App, error: FlowError, places: &Places) -> Problem {
         FlowError::Forbidden { detail } => {
             Problem::new(StatusCode::FORBIDDEN, "forbidden", "This is not allowed", detail)
         }
-        FlowError::Request(failure) => failed_request(*failure),
+        FlowError::Request(failure) => failed_request(app, *failure),
         FlowError::Busy => {
             app.counters.limit("flow-calls");
             let detail = FlowError::Busy.to_string();
@@ -146,7 +146,10 @@ fn refused(app: &App, refusal: Refusal) -> Problem {
 }
 
 /// A failed request names the system at fault (RFC 9457, with members of our own).
-fn failed_request(failure: RequestFailure) -> Problem {
+fn failed_request(app: &App, failure: RequestFailure) -> Problem {
+    if failure.kind.as_ref() == "too-many-points" {
+        app.counters.limit("request-points");
+    }
     let status = StatusCode::from_u16(failure.status).ok().filter(|status| status.as_u16() >= 400);
     let problem = Problem::new(
         status.unwrap_or(StatusCode::BAD_GATEWAY),
@@ -160,6 +163,7 @@ fn failed_request(failure: RequestFailure) -> Problem {
     .with("elapsed_ms", failure.elapsed_ms)
     .with("attempt", failure.attempt)
     .with("retry_after", json!(failure.retry_after));
+    let problem = failure.more.into_iter().fold(problem, |problem, (name, value)| problem.with(name, value));
     failure.retry_after.into_iter().fold(problem, Problem::retry_after)
 }
 

@@ -228,6 +228,19 @@ impl Envelope {
         history: &mut WriteHistory,
         now: TimestampNs,
     ) -> Result<Plan, Refusal> {
+        let plan = self.weigh(wanted, live, history, now)?;
+        self.count(history, now);
+        Ok(plan)
+    }
+
+    /// [`Envelope::judge`] without taking note: what passes counts once [`Envelope::count`] says so.
+    pub(crate) fn weigh(
+        &self,
+        wanted: &Wanted,
+        live: &dyn Fn(&str) -> Option<Live>,
+        history: &mut WriteHistory,
+        now: TimestampNs,
+    ) -> Result<Plan, Refusal> {
         let present = live(&self.tag);
         let write = fitted(&wanted.value, present.as_ref().and_then(|live| live.value.as_ref()))?;
         self.within_range(&write)?;
@@ -241,9 +254,15 @@ impl Envelope {
         if let Some(rate) = &self.rate {
             let Rate { writes, per_ns } = *rate;
             history.room(rate, now).map_err(|retry_after_ns| Refusal::TooFast { writes, per_ns, retry_after_ns })?;
-            history.note(now);
         }
         Ok(Plan { write, before: before.ok(), read_back_ns: self.read_back_ns, revert })
+    }
+
+    /// Takes note of a write that passes.
+    pub(crate) fn count(&self, history: &mut WriteHistory, now: TimestampNs) {
+        if self.rate.is_some() {
+            history.note(now);
+        }
     }
 
     /// Compares what was read back.

@@ -2,7 +2,7 @@
 //!
 //! The statuses are those of RFC 9110; the parts are the members of a problem document (RFC 9457).
 
-use crate::{refusal::EnvelopeRefusal, span};
+use crate::{points::Tally, refusal::EnvelopeRefusal, span};
 use serde::Serialize;
 use std::fmt;
 
@@ -29,6 +29,23 @@ impl fmt::Display for System {
             address => write!(f, "{} ({address})", self.name),
         }
     }
+}
+
+/// Why one point of a call is not written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PointFault {
+    /// Its name in the call.
+    pub point: String,
+    /// Its tag's path.
+    pub tag: String,
+    /// A stable word for programs.
+    pub reason: &'static str,
+    /// The HTTP status that it would have by itself.
+    pub status: u16,
+    /// What is wrong, and what to do.
+    pub what: String,
+    /// When it may pass, ns from now, where only time is missing.
+    pub retry_after_ns: Option<u64>,
 }
 
 /// Why there is no answer.
@@ -101,6 +118,29 @@ pub enum Failure {
         /// What happened.
         what: String,
     },
+    /// A call names more points than one may.
+    TooManyPoints {
+        /// How many.
+        points: usize,
+        /// How many may be.
+        most: usize,
+    },
+    /// Some points of a call may not be written, so none was.
+    PointsRefused {
+        /// Points of the call.
+        points: usize,
+        /// Those that are refused; never empty.
+        faults: Vec<PointFault>,
+    },
+    /// Not every point of a call is as it was wanted.
+    PointsFailed {
+        /// Whose devices failed.
+        system: System,
+        /// What the points came to.
+        tally: Tally,
+        /// The first point that failed, and how.
+        first: Box<(String, String)>,
+    },
 }
 
 /// A failure, as a problem document tells it.
@@ -136,21 +176,31 @@ impl Failure {
             Failure::Mapping { .. } => "mapping",
             Failure::RefusedByEnvelope { .. } => "refused-by-envelope",
             Failure::DeviceError { .. } => "device-error",
+            Failure::TooManyPoints { .. } => "too-many-points",
+            Failure::PointsRefused { .. } => "points-refused",
+            Failure::PointsFailed { .. } => "points-failed",
         }
     }
 
     /// The HTTP status to answer.
     #[must_use]
-    pub const fn status(&self) -> u16 {
+    pub fn status(&self) -> u16 {
         match self {
             Failure::Timeout { .. } | Failure::NoTime => 504,
             Failure::CircuitOpen { .. } | Failure::Busy { .. } => 503,
             Failure::UpstreamError { .. }
             | Failure::UpstreamUnreachable { .. }
             | Failure::BadAnswer { .. }
-            | Failure::DeviceError { .. } => 502,
+            | Failure::DeviceError { .. }
+            | Failure::PointsFailed { .. } => 502,
             Failure::Mapping { .. } => 500,
             Failure::RefusedByEnvelope { refusal, .. } => refusal.status(),
+            Failure::TooManyPoints { .. } => 413,
+            // what all have in common; else what was sent cannot be, as a whole
+            Failure::PointsRefused { faults, .. } => {
+                let first = faults.first().map_or(422, |fault| fault.status);
+                if faults.iter().all(|fault| fault.status == first) { first } else { 422 }
+            }
         }
     }
 
@@ -165,6 +215,9 @@ impl Failure {
             Failure::Mapping { .. } => "The call cannot be made from this request",
             Failure::RefusedByEnvelope { .. } => "The write is not safe",
             Failure::DeviceError { .. } => "The device did not do it",
+            Failure::TooManyPoints { .. } => "Too many points in one call",
+            Failure::PointsRefused { .. } => "Nothing was written",
+            Failure::PointsFailed { .. } => "Not every point was written",
         }
     }
 
@@ -177,10 +230,14 @@ impl Failure {
             | Failure::UpstreamError { system, .. }
             | Failure::UpstreamUnreachable { system, .. }
             | Failure::BadAnswer { system, .. }
-            | Failure::DeviceError { system, .. } => Some(system),
-            Failure::NoTime | Failure::Busy { .. } | Failure::Mapping { .. } | Failure::RefusedByEnvelope { .. } => {
-                None
-            }
+            | Failure::DeviceError { system, .. }
+            | Failure::PointsFailed { system, .. } => Some(system),
+            Failure::NoTime
+            | Failure::Busy { .. }
+            | Failure::Mapping { .. }
+            | Failure::RefusedByEnvelope { .. }
+            | Failure::TooManyPoints { .. }
+            | Failure::PointsRefused { .. } => None,
         }
     }
 
@@ -190,6 +247,11 @@ impl Failure {
             Failure::Busy { .. } => Some(BUSY_RETRY_NS),
             Failure::UpstreamError { retry_after_ns, .. } => *retry_after_ns,
             Failure::RefusedByEnvelope { refusal, .. } => refusal.retry_after_ns(),
+            // where only time is missing, for all of them
+            Failure::PointsRefused { faults, .. } => {
+                let times: Option<Vec<u64>> = faults.iter().map(|fault| fault.retry_after_ns).collect();
+                times.and_then(|times| times.into_iter().max())
+            }
             _ => None,
         };
         ns.map(|ns| ns.min(RETRY_AFTER_MAX_NS))
@@ -249,6 +311,21 @@ impl fmt::Display for Failure {
             }
             Failure::RefusedByEnvelope { tag, refusal } => write!(f, "{tag} was not written: {refusal}"),
             Failure::DeviceError { system, what } => write!(f, "{system}: {}; look at the device", shown(what)),
+            Failure::TooManyPoints { points, most } => {
+                write!(f, "{points} points are more than one call of this request may have, {most}; send several calls")
+            }
+            Failure::PointsRefused { points, faults } => {
+                write!(f, "{} of {points} points may not be written, so none was", faults.len())?;
+                faults.first().map_or(Ok(()), |first| write!(f, "; the first, {}: {}", first.point, shown(&first.what)))
+            }
+            Failure::PointsFailed { system, tally, first } => write!(
+                f,
+                "{system}: of {} points {tally}; the first that failed, {}: {}; look at each point before \
+                 writing again",
+                tally.points(),
+                first.0,
+                shown(&first.1)
+            ),
         }
     }
 }

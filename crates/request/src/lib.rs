@@ -28,6 +28,7 @@ mod envelope;
 mod failure;
 mod gate;
 mod history;
+mod points;
 mod prefer;
 mod refusal;
 mod reverts;
@@ -42,9 +43,10 @@ pub use envelope::{
     Envelope, EnvelopeError, INTERLOCK_TAGS_MAX, Interlock, LIVE_MAX_AGE_NS, Live, Mismatch, Plan, REVERT_MAX_NS, Rate,
     Wanted,
 };
-pub use failure::{Failure, Problem, RETRY_AFTER_MAX_NS, System};
+pub use failure::{Failure, PointFault, Problem, RETRY_AFTER_MAX_NS, System};
 pub use gate::{Gate, GateCounts, GateOutcome, GatePolicy, GateRefusal, Ticket};
 pub use history::{RATE_WRITES_MAX, WriteHistory};
+pub use points::{PointEnd, PointWanted, Tally, judge_all};
 pub use prefer::{WAIT_MAX, asked_wait};
 pub use refusal::{EnvelopeRefusal, Seen, Unsure};
 pub use reverts::{REVERTS_MAX, Revert, Reverts, RevertsFull};

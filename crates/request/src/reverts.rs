@@ -95,6 +95,12 @@ impl Reverts {
         Ok(())
     }
 
+    /// Whether so many more tags can be scheduled: those of these tags that are not held yet.
+    #[must_use]
+    pub fn has_room<'t>(&self, tags: impl Iterator<Item = &'t str>) -> bool {
+        self.held.len() + tags.filter(|tag| !self.held.contains_key(*tag)).count() <= REVERTS_MAX
+    }
+
     /// A newer write to a tag was made, which stays: nothing goes back. Answers what was cancelled.
     pub fn cancel(&mut self, tag: &str) -> Option<Revert> {
         self.held.remove(tag).map(|held| held.revert)

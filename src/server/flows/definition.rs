@@ -71,6 +71,15 @@ fn request(one: &config::Request) -> Value {
             "read_back": write.read_back.map(duration), "expect": write.expect,
             "interlock": write.interlock.as_ref().map(|interlock| interlock.when.clone()),
         }),
+        RequestAction::WritePoints(told) => json!({
+            "write_points": told.points.iter().map(|point| json!({
+                "name": point.name, "source": point.write.source, "tag": point.write.tag, "range": point.write.range,
+                "step": point.write.step, "read_back": point.write.read_back.map(duration),
+                "expect": point.write.expect,
+                "interlock": point.write.interlock.as_ref().map(|interlock| interlock.when.clone()),
+            })).collect::<Vec<_>>(),
+            "max_points": told.max_points,
+        }),
         RequestAction::Read(read) => json!({ "read": read.tags, "source": read.source }),
         RequestAction::Call(call) => json!({ "call": call.method.to_string(), "source": call.source }),
     };

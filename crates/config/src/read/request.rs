@@ -7,8 +7,12 @@ use super::row::Row;
 use super::source::{SourceRead, Sources};
 use super::target::{Sender, target};
 use crate::quantity::show_duration;
-use crate::request::{DeviceRead, DeviceWrite, Interlock, MethodCall, Request, RequestAction, Revert, Role, WriteRate};
+use crate::request::{
+    DeviceRead, DeviceWrite, Interlock, MethodCall, Request, RequestAction, Revert, Role, WritePoint, WritePoints,
+    WriteRate,
+};
 use crate::{ModbusSource, ModbusTag, OpcuaSource, RegisterType, SourceKind};
+use std::collections::HashSet;
 
 const ROLES: [(&str, Role); 4] =
     [("viewer", Role::Viewer), ("operator", Role::Operator), ("engineer", Role::Engineer), ("admin", Role::Admin)];
@@ -32,7 +36,7 @@ pub(super) fn requests(root: &Row<'_>, names: &mut FlowNames, sources: &Sources)
 }
 
 fn action(row: &Row<'_>, sources: &Sources) -> RequestAction {
-    let Some(action @ ("write" | "read" | "call")) = row.variant() else {
+    let Some(action @ ("write" | "write_points" | "read" | "call")) = row.variant() else {
         return RequestAction::To(target(row, Sender::Request));
     };
     for name in ["body", "cache"] {
@@ -43,6 +47,9 @@ fn action(row: &Row<'_>, sources: &Sources) -> RequestAction {
     let table = row.table(action);
     match action {
         "write" => RequestAction::Write(table.map_or_else(no_write, |table| write(&table, sources))),
+        "write_points" => RequestAction::WritePoints(
+            table.map_or_else(|| WritePoints { max_points: 1, points: Vec::new() }, |table| points(&table, sources)),
+        ),
         "read" => RequestAction::Read(table.map_or_else(no_read, |table| read(&table, sources))),
         _ => RequestAction::Call(table.map_or_else(no_call, |table| call(&table, sources))),
     }
@@ -74,20 +81,35 @@ fn device<'s>(row: &Row<'_>, sources: &'s Sources) -> Option<&'s SourceRead> {
 /// The configured tags of a source, relative to its path.
 fn tags_of(read: &SourceRead) -> Vec<String> {
     match &read.source.kind {
-        SourceKind::Modbus(source) => modbus_tags(source).map(|(tag, _)| tag).collect(),
+        SourceKind::Modbus(source) => modbus_tags(source).collect(),
         SourceKind::Opcua(source) => source.tags.iter().map(|tag| tag.name.clone()).collect(),
         SourceKind::Native(_) => Vec::new(),
     }
 }
 
 /// The tags of a source relative to its path: `unit/tag`, or `tag` where the unit has no name.
-fn modbus_tags(source: &ModbusSource) -> impl Iterator<Item = (String, &ModbusTag)> {
+fn modbus_tags(source: &ModbusSource) -> impl Iterator<Item = String> {
     source.units.iter().flat_map(|unit| {
         source.tags.iter().map(|tag| match &unit.name {
-            Some(name) => (format!("{name}/{}", tag.name), tag),
-            None => (tag.name.clone(), tag),
+            Some(name) => format!("{name}/{}", tag.name),
+            None => tag.name.clone(),
         })
     })
+}
+
+/// A source's tag by its name relative to the source's path; of a Modbus source with what it is.
+fn find_tag<'s>(read: &'s SourceRead, tag: &str) -> Option<Option<&'s ModbusTag>> {
+    match &read.source.kind {
+        SourceKind::Modbus(source) => source.units.iter().find_map(|unit| {
+            let name = match &unit.name {
+                Some(unit) => tag.strip_prefix(unit.as_str())?.strip_prefix('/')?,
+                None => tag,
+            };
+            source.tags.iter().find(|known| known.name == name).map(Some)
+        }),
+        SourceKind::Opcua(source) => source.tags.iter().any(|known| known.name == tag).then_some(None),
+        SourceKind::Native(_) => None,
+    }
 }
 
 fn no_write() -> DeviceWrite {
@@ -133,18 +155,38 @@ fn write(row: &Row<'_>, sources: &Sources) -> DeviceWrite {
     write
 }
 
+fn points(row: &Row<'_>, sources: &Sources) -> WritePoints {
+    let rows = row.tables("point");
+    let mut points: Vec<WritePoint> = Vec::with_capacity(rows.len());
+    let (mut names, mut tags) = (HashSet::new(), HashSet::new());
+    for row in &rows {
+        let write = write(row, sources);
+        let name = row.text("name").unwrap_or_else(|| write.tag.clone());
+        if !write.tag.is_empty() && !tags.insert((write.source.clone(), write.tag.clone())) {
+            let what = format!("tag {:?} of source {:?} is another point of this request", write.tag, write.source);
+            row.refuse("tag", &what, "remove one of them");
+        } else if !name.is_empty() && !names.insert(name.clone()) {
+            let what = format!("another point of this request is called {name:?}");
+            row.refuse("name", &what, "give each point a name of its own: name = \"press1/limit\"");
+        }
+        points.push(WritePoint { name, write });
+    }
+    if rows.is_empty() && row.has("point") {
+        row.refuse("point", "point: a request without points writes nothing", "add [[request.write_points.point]]");
+    }
+    WritePoints { max_points: row.whole("max_points").unwrap_or_default(), points }
+}
+
 fn check_write(row: &Row<'_>, tag: &str, sources: &Sources) {
     let Some(read) = device(row, sources) else { return };
-    let tags = tags_of(read);
-    if !tags.iter().any(|known| known == tag) {
+    let Some(found) = find_tag(read, tag) else {
+        let tags = tags_of(read);
         let near = nearest(tag, tags.iter().map(String::as_str));
         let what = format!("source {:?} has no tag {tag:?}", read.source.name);
         return not_there(row, "tag", &what, near, "[[source.tag]]");
-    }
+    };
     let mut number = true;
-    if let SourceKind::Modbus(source) = &read.source.kind
-        && let Some((_, found)) = modbus_tags(source).find(|(path, _)| path == tag)
-    {
+    if let Some(found) = found {
         if !found.writable() {
             let what = format!("{tag:?} is {}, which Modbus cannot write", found.at);
             row.refuse("tag", &what, "name a tag in holding or coil");

@@ -5,6 +5,8 @@ use super::{AMOUNT, By, DAY, Duration, Form, Key, Kind, MILLISECOND, NAME, Secti
 
 /// Most tags of an interlock.
 const INTERLOCK_TAGS_MAX: usize = 32;
+/// Most points that one request writes.
+const POINTS_MAX: usize = 1_000;
 /// Most tags that one request reads.
 const READ_TAGS_MAX: usize = 256;
 
@@ -53,6 +55,15 @@ pub(super) static REQUEST: Section = Section {
                 keys: &[Key::new("write", Kind::Table(&WRITE), "The tag, its limits, and the check afterwards.")],
             },
             Variant {
+                name: "write_points",
+                doc: "writes several points of devices in one call",
+                keys: &[Key::new(
+                    "write_points",
+                    Kind::Table(&WRITE_POINTS),
+                    "The points that may be written, each with its limits and the check afterwards.",
+                )],
+            },
+            Variant {
                 name: "read",
                 doc: "reads tags of a device",
                 keys: &[Key::new("read", Kind::Table(&READ), "The tags.")],
@@ -70,38 +81,68 @@ pub(super) static REQUEST: Section = Section {
 static WRITE: Section = Section {
     title: "write",
     doc: "A write to one tag of a device. There is no other way to write to a device. What does not pass is refused before anything is sent, and every call leaves an audit record.",
-    keys: &[
-        Key::new("source", NAME, "Name of the source."),
-        Key::new(
-            "tag",
-            Kind::Text(Form::TagName),
-            "The tag, relative to the source's path: `setpoint`, or `meter1/limit` where the source has units.",
-        ),
-        Key::new("range", Kind::Range, "Lowest and highest value that may be written.")
-            .optional("allowed only for Modbus `bool` and `text`"),
-        Key::new("step", AMOUNT, "Most that one write may change the value by; above 0.")
-            .optional("anything within `range`"),
-        Key::new("rate", Kind::Table(&RATE), "Most writes in a time.").optional("no limit"),
-        Key::new("interlock", Kind::Table(&INTERLOCK), "What must be true of the plant.").optional("nothing"),
-        Key::new("expect", Kind::Switch, "Must the caller send the old value that it expects?").switch(false),
-        Key::new(
-            "read_back",
-            between(MILLISECOND, Duration::from_secs(600)),
-            "Read back within this time and compare.",
-        )
+    keys: &WRITE_KEYS,
+    variants: None,
+    later: None,
+};
+
+/// What may be written to a tag.
+const WRITE_KEYS: [Key; 10] = [
+    Key::new("source", NAME, "Name of the source."),
+    Key::new(
+        "tag",
+        Kind::Text(Form::TagName),
+        "The tag, relative to the source's path: `setpoint`, or `meter1/limit` where the source has units.",
+    ),
+    Key::new("range", Kind::Range, "Lowest and highest value that may be written.")
+        .optional("allowed only for Modbus `bool` and `text`"),
+    Key::new("step", AMOUNT, "Most that one write may change the value by; above 0.")
+        .optional("anything within `range`"),
+    Key::new("rate", Kind::Table(&RATE), "Most writes in a time.").optional("no limit"),
+    Key::new("interlock", Kind::Table(&INTERLOCK), "What must be true of the plant.").optional("nothing"),
+    Key::new("expect", Kind::Switch, "Must the caller send the old value that it expects?").switch(false),
+    Key::new("read_back", between(MILLISECOND, Duration::from_secs(600)), "Read back within this time and compare.")
         .optional("not read back"),
+    Key::new(
+        "tolerance",
+        AMOUNT,
+        "Difference up to which two numbers are the same, in the comparisons of `read_back` and `expect`.",
+    )
+    .number(0.0),
+    Key::new("revert", Kind::Table(&REVERT), "May a caller ask that the old value comes back by itself?")
+        .optional("no"),
+];
+
+static WRITE_POINTS: Section = Section {
+    title: "write_points",
+    doc: "A write to several tags of devices in one call: `{\"points\": {NAME: value, …}}`. All of them are checked before anything is sent, and where one does not pass none is written.",
+    keys: &[
         Key::new(
-            "tolerance",
-            AMOUNT,
-            "Difference up to which two numbers are the same, in the comparisons of `read_back` and `expect`.",
+            "max_points",
+            Kind::Whole { min: 1, max: POINTS_MAX as i64 },
+            "Most points of one call; a call with more is refused.",
         )
-        .number(0.0),
-        Key::new("revert", Kind::Table(&REVERT), "May a caller ask that the old value comes back by itself?")
-            .optional("no"),
+        .whole(100),
+        Key::new("point", Kind::Tables { of: &POINT, max: POINTS_MAX }, "What may be written. Nothing else is."),
     ],
     variants: None,
     later: None,
 };
+
+static POINT: Section = Section {
+    title: "[[request.write_points.point]]",
+    doc: "A point that may be written: a tag with the same safety envelope as `write` has.",
+    keys: &with_name(WRITE_KEYS),
+    variants: None,
+    later: None,
+};
+
+const fn with_name(keys: [Key; 10]) -> [Key; 11] {
+    let name = Key::new("name", Kind::Text(Form::TagName), "What callers name it by, unique in the request.")
+        .optional("`tag`");
+    let [a, b, c, d, e, f, g, h, i, j] = keys;
+    [name, a, b, c, d, e, f, g, h, i, j]
+}
 
 static RATE: Section = Section {
     title: "rate",

@@ -326,6 +326,7 @@ impl State {
                 elapsed_ms: 1_999,
                 attempt: 2,
                 retry_after,
+                more: Vec::new(),
             }))
         };
         match material {

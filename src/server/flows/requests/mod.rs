@@ -1,13 +1,16 @@
 //! Request/reply: named routes to systems and devices.
 //!
-//! A call passes its gate (bulkhead, breaker, deadline), is carried out ([`system`], [`device`]) and
-//! answered, or refused in words that name the system at fault. Every write to a device has its audit
+//! A call passes its gate (bulkhead, breaker, deadline), is carried out ([`system`], [`device`],
+//! [`write`]) and answered, or refused in words that name the system at fault. Every write to a device has its audit
 //! lines, the first of them durable before anything is sent.
 
 mod device;
+mod points;
+mod revert;
 mod system;
+mod write;
 
-pub use device::revert;
+pub use revert::revert;
 
 use super::{FlowShard, shapes, targets};
 use config::RequestAction;
@@ -22,7 +25,7 @@ use http::{
     RequestFailure, Trace, WrongPlace,
 };
 use model::TimestampNs;
-use request::{Cache, Failure, Gate, GateOutcome, GatePolicy, System, WriteHistory};
+use request::{Cache, Failure, Gate, GateOutcome, GatePolicy, System};
 use serde_json::{Value, json};
 use shard::ShardContext;
 use std::cell::{Cell, RefCell};
@@ -44,7 +47,6 @@ pub struct Route {
     answer: Option<Expr>,
     target: Option<(FlowTarget, expr::Template)>,
     device: Option<device::Device>,
-    writes: RefCell<WriteHistory>,
     stats: RefCell<FlowStats>,
     paused: RefCell<Option<Pause>>,
     since: RefCell<(String, TimestampNs)>,
@@ -61,11 +63,18 @@ pub struct Requests {
 struct Failed {
     failure: Failure,
     outcome: GateOutcome,
+    /// Members of its own that the caller's problem document has.
+    more: Vec<(&'static str, Value)>,
 }
 
 impl Failed {
     fn new(failure: Failure, outcome: GateOutcome) -> Failed {
-        Failed { failure, outcome }
+        Failed { failure, outcome, more: Vec::new() }
+    }
+
+    fn with(mut self, name: &'static str, value: impl Into<Value>) -> Failed {
+        self.more.push((name, value.into()));
+        self
     }
 
     fn mapping(what: impl ToString) -> Failed {
@@ -213,7 +222,6 @@ impl Route {
             answer: compile(&told.answer)?,
             target,
             device,
-            writes: RefCell::new(WriteHistory::default()),
             stats: RefCell::default(),
             paused: RefCell::default(),
             since: RefCell::new((String::new(), TimestampNs(0))),
@@ -293,8 +301,9 @@ pub async fn answer(flow: Rc<FlowShard>, call: RequestCall) -> Result<Reply, Flo
         let errors = wrong.into_iter().map(|one| WrongPlace { item: None, path: one.path, text: one.text }).collect();
         return Err(FlowError::Invalid { detail: "the request's body is not as its schema asks".to_owned(), errors });
     }
-    if let Some(detail) = route.device.as_ref().and_then(|device| device.refuses(&call.body)) {
-        return Err(FlowError::Invalid { detail, errors: Vec::new() });
+    if let Some((detail, wrong)) = route.device.as_ref().and_then(|device| device.refuses(&call.body)) {
+        let errors = wrong.into_iter().map(|(path, text)| WrongPlace { item: None, path, text }).collect();
+        return Err(FlowError::Invalid { detail, errors });
     }
     let number = flow.requests.number.get() + 1;
     flow.requests.number.set(number);
@@ -310,7 +319,7 @@ pub async fn answer(flow: Rc<FlowShard>, call: RequestCall) -> Result<Reply, Flo
             if let Some(good) = stale(&route, &call, began) {
                 return Ok(reply(&flow, &id, began, &call, good));
             }
-            return Err(failed(&flow, &route, &id, &call, began, &failure, 0));
+            return Err(failed(&flow, &route, &id, &call, began, Failed::new(failure, GateOutcome::NotSent)));
         }
     };
     let done = match &route.target {
@@ -324,17 +333,17 @@ pub async fn answer(flow: Rc<FlowShard>, call: RequestCall) -> Result<Reply, Flo
             route.stats.borrow_mut().on_success(began, now);
             Ok(reply(&flow, &id, began, &call, good))
         }
-        Err(Failed { failure, outcome }) => {
+        Err(failure) => {
+            let outcome = failure.outcome;
             route.gate.borrow_mut().leave(ticket, outcome, now);
-            route.stats.borrow_mut().on_failure(failure.to_string(), now);
+            route.stats.borrow_mut().on_failure(failure.failure.to_string(), now);
             // a stored answer stands in only where the system failed, not where the call was wrong
             let system_failed =
                 !matches!(outcome, GateOutcome::Refused | GateOutcome::NotSent | GateOutcome::Abandoned);
             if let Some(good) = system_failed.then(|| stale(&route, &call, now)).flatten() {
                 return Ok(reply(&flow, &id, began, &call, good));
             }
-            let tried = u32::from(outcome != GateOutcome::NotSent);
-            Err(failed(&flow, &route, &id, &call, began, &failure, tried))
+            Err(failed(&flow, &route, &id, &call, began, failure))
         }
     }
 }
@@ -361,10 +370,9 @@ fn failed(
     id: &str,
     call: &RequestCall,
     began: TimestampNs,
-    failure: &Failure,
-    attempt: u32,
+    failed: Failed,
 ) -> FlowError {
-    let problem = failure.problem();
+    let problem = failed.failure.problem();
     flow.requests.note(traced(id, began, call, problem.kind, problem.detail.clone()));
     let gate = route.gate.borrow();
     let system = problem.system.as_ref().unwrap_or_else(|| gate.system());
@@ -376,7 +384,8 @@ fn failed(
         target: gate.system().address.clone(),
         flow: route.told.name.clone(),
         elapsed_ms: u64::try_from((FlowShard::now().0 - began.0) / 1_000_000).unwrap_or(0),
-        attempt,
+        attempt: u32::from(failed.outcome != GateOutcome::NotSent),
+        more: failed.more,
         retry_after: problem.retry_after_s.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
     }))
 }
