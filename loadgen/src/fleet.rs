@@ -180,7 +180,7 @@ mod tests {
         assert_eq!((text.matches("[[source]]").count(), text.matches("{name=").count()), (2, 6));
         assert!(text.contains("address = \"tcp://127.0.0.1:5002\"") && text.contains("every   = \"50ms\""));
         assert!(text.contains("at=\"holding:10\"") && text.contains("depth   = 4"));
-        assert_eq!((text.matches("[[request]]").count(), text.contains("tag = \"t1\"")), (2, true));
+        assert_eq!((text.matches("[[request]]").count(), text.matches("tag = \"t1\"").count()), (3, 2));
         let text = opcua_config("opc.tcp://127.0.0.1:4841/fleet", 2, 2, Duration::from_secs(1));
         assert_eq!((text.matches("[[source]]").count(), text.matches("[[source.tag]]").count()), (1, 4));
         assert!(text.contains("node = \"nsu=urn:riverside:fleet;s=d1.t1\"") && text.contains("\"1000ms\""));

@@ -62,7 +62,7 @@ pub(crate) struct Options {
     #[arg(long, requires = "measure")]
     pub(crate) commands: Option<f64>,
     /// Points of the first device that may be written (--config gets a request of each); with --commands
-    /// all of them are written, too, as one batch: in a row, and at once
+    /// all of them are written, too, as one batch: in a row, at once, and in one call
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=POINTS_MAX))]
     pub(crate) points: u64,
     /// Core that the devices and commands run on (needs taskset)
@@ -228,6 +228,7 @@ fn report(options: &Modbus, outcome: &Outcome) -> Value {
             "points": options.polling.points,
             "in_a_row": percentiles_json(&taken.in_a_row),
             "at_once": percentiles_json(&taken.at_once),
+            "batch": percentiles_json(&taken.batch),
             "failed": taken.failed,
             "first_failure": taken.first_failure,
         })),
@@ -262,19 +263,26 @@ fn show(options: &Modbus, outcome: &Outcome) {
     if options.polling.points > 0 {
         println!("{} in a row: {}", options.polling.points, percentiles_text(&taken.in_a_row));
         println!("{} at once: {}", options.polling.points, percentiles_text(&taken.at_once));
+        println!("{} in one call: {}", options.polling.points, percentiles_text(&taken.batch));
     }
     if let Some(first) = &taken.first_failure {
         println!("{} commands FAILED, the first with {first}", taken.failed);
     }
 }
 
-/// Requests that write the points, as sections of a configuration.
+/// Requests that write the points, one by one and all in one call, as sections of a configuration.
 pub(crate) fn requests(options: &Options) -> String {
-    (0..options.points).fold(String::new(), |text, point| {
-        text + &format!(
-            "\n[[request]]\nname  = \"point-{point}\"\nwrite = {{ source = \"d0\", tag = \"t{point}\", range = [0, 65535] }}\n"
-        )
-    })
+    if options.points == 0 {
+        return String::new();
+    }
+    let write = |point: u64| format!("{{ source = \"d0\", tag = \"t{point}\", range = [0, 65535] }}");
+    let one = |point| format!("\n[[request]]\nname  = \"point-{point}\"\nwrite = {}\n", write(point));
+    let ones: String = (0..options.points).map(one).collect();
+    let all: String = (0..options.points).map(|point| format!("  {},\n", write(point))).collect();
+    ones + &format!(
+        "\n[[request]]\nname = \"points\"\n\n[request.write_points]\nmax_points = {}\npoint = [\n{all}]\n",
+        options.points
+    )
 }
 
 /// The devices' addresses, which follow from a fixed first port.

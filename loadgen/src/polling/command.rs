@@ -20,6 +20,8 @@ use tokio::time::timeout;
 
 /// Longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Batches as one call for each batch of calls.
+const BATCHES_A_TURN: usize = 10;
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -32,6 +34,8 @@ pub(crate) struct Taken {
     pub(crate) in_a_row: Histogram<u64>,
     /// As many, all calls at once over as many connections.
     pub(crate) at_once: Histogram<u64>,
+    /// As many, as one call.
+    pub(crate) batch: Histogram<u64>,
     /// Calls that were not answered with 200.
     pub(crate) failed: u64,
     /// What the first of them was answered.
@@ -45,14 +49,20 @@ pub(crate) struct Plan {
     pub(crate) http: String,
     /// Calls per second of one point each.
     pub(crate) per_s: f64,
-    /// Points of a batch: requests `point-0` and so on; 0 for no batches.
+    /// Points of a batch: requests `point-0` and so on, and `points` for all of them; 0 for no batches.
     pub(crate) points: usize,
 }
 
-/// Sends commands for a while: one by one for the first half of it, then batches both ways in turns.
+/// Sends commands for a while: one by one for the first half of it, then batches every way in turns.
 pub(crate) async fn run(plan: &Plan, time: Duration) -> Result<Taken, Failure> {
-    let mut taken =
-        Taken { single: histogram(), in_a_row: histogram(), at_once: histogram(), failed: 0, first_failure: None };
+    let mut taken = Taken {
+        single: histogram(),
+        in_a_row: histogram(),
+        at_once: histogram(),
+        batch: histogram(),
+        failed: 0,
+        first_failure: None,
+    };
     let start = Instant::now();
     let mut line = Line::open(&plan.http).await?;
     let pause = Duration::from_secs_f64(1.0 / plan.per_s.max(0.01));
@@ -61,7 +71,7 @@ pub(crate) async fn run(plan: &Plan, time: Duration) -> Result<Taken, Failure> {
     while start.elapsed() < singles {
         let begin = Instant::now();
         value = value.wrapping_add(1);
-        let answer = line.post("point-0", value).await?;
+        let answer = line.post("point-0", &one(value)).await?;
         if taken.note(&answer) {
             record(&mut taken.single, begin);
         }
@@ -72,7 +82,7 @@ pub(crate) async fn run(plan: &Plan, time: Duration) -> Result<Taken, Failure> {
         let begin = Instant::now();
         let mut fine = true;
         for point in 0..plan.points {
-            fine &= taken.note(&line.post(&format!("point-{point}"), value).await?);
+            fine &= taken.note(&line.post(&format!("point-{point}"), &one(value)).await?);
         }
         if fine {
             record(&mut taken.in_a_row, begin);
@@ -89,8 +99,28 @@ pub(crate) async fn run(plan: &Plan, time: Duration) -> Result<Taken, Failure> {
         if answers.iter().filter(|answer| !taken.note(answer)).count() == 0 {
             record(&mut taken.at_once, begin);
         }
+        // Several: one takes far less than the others' hundred calls.
+        for _ in 0..BATCHES_A_TURN {
+            value = value.wrapping_add(1);
+            let body = all(plan.points, value);
+            let begin = Instant::now();
+            if taken.note(&line.post("points", &body).await?) {
+                record(&mut taken.batch, begin);
+            }
+        }
     }
     Ok(taken)
+}
+
+/// A body that writes one point.
+fn one(value: u16) -> String {
+    format!("{{\"value\":{value}}}")
+}
+
+/// A body that writes so many points, each another value.
+fn all(points: usize, value: u16) -> String {
+    let point = |at: usize| format!("\"t{at}\":{}", value.wrapping_add(at as u16));
+    format!("{{\"points\":{{{}}}}}", (0..points).map(point).collect::<Vec<_>>().join(","))
 }
 
 fn record(histogram: &mut Histogram<u64>, begin: Instant) {
@@ -101,7 +131,7 @@ fn record(histogram: &mut Histogram<u64>, begin: Instant) {
 async fn at_once(lines: Vec<Line>, value: u16) -> Result<Vec<Answer>, Failure> {
     let mut calls = JoinSet::new();
     for (point, mut line) in lines.into_iter().enumerate() {
-        calls.spawn(async move { line.post(&format!("point-{point}"), value).await });
+        calls.spawn(async move { line.post(&format!("point-{point}"), &one(value)).await });
     }
     let mut answers = Vec::new();
     while let Some(answer) = calls.join_next().await {
@@ -143,8 +173,7 @@ impl Line {
         Ok(Line { stream, host: host.to_owned() })
     }
 
-    async fn post(&mut self, request: &str, value: u16) -> Result<Answer, Failure> {
-        let body = format!("{{\"value\":{value}}}");
+    async fn post(&mut self, request: &str, body: &str) -> Result<Answer, Failure> {
         let mut call = String::new();
         // Writing into a String cannot fail.
         let _ = write!(
@@ -196,6 +225,11 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_batch_names_every_point() {
+        assert_eq!(all(2, 65_535), r#"{"points":{"t0":65535,"t1":0}}"#);
+    }
 
     #[test]
     fn an_answer_is_taken_when_it_is_whole() {

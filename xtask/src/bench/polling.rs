@@ -289,16 +289,22 @@ fn commands(seconds: u32, rounds: u32) -> Result<(), Story> {
     let jobs = rows.map(|(_, job)| job);
     let all = in_turns(&jobs, seconds, rounds)?;
     println!(
-        "\n| polled meanwhile | requests/s | one point p50 / p99 | {POINTS} points, one call after the other p50 / p99 | {POINTS} points, all calls at once p50 / p99 |"
+        "\n| polled meanwhile | requests/s | one point p50 / p99 | {POINTS} points, one call after the other p50 / p99 | {POINTS} points, all calls at once p50 / p99 | {POINTS} points in one call p50 / p99 |"
     );
-    println!("|---|---:|---:|---:|---:|");
+    println!("|---|---:|---:|---:|---:|---:|");
     for ((title, _), runs) in rows.iter().zip(&all) {
         let time = |what: &str| {
             let ms = |percentile: &str| runs.ms(&format!("/commands/{what}/{percentile}_ns"));
             format!("{:.2} / {:.2} ms", ms("p50"), ms("p99"))
         };
         let polls = runs.middle("/polls_per_s");
-        println!("| {title} | {polls:.0} | {} | {} | {} |", time("single"), time("in_a_row"), time("at_once"));
+        println!(
+            "| {title} | {polls:.0} | {} | {} | {} | {} |",
+            time("single"),
+            time("in_a_row"),
+            time("at_once"),
+            time("batch")
+        );
     }
     Ok(())
 }
