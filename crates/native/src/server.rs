@@ -367,7 +367,8 @@ impl Server {
 
     /// Sends, closes and hands over what was touched.
     fn settle(&mut self, net: &mut dyn Net, sink: &mut dyn FrameSink) {
-        for connection in std::mem::take(&mut self.touched) {
+        let mut touched = std::mem::take(&mut self.touched);
+        for connection in touched.drain(..) {
             let Some(slot) = self.slots.get_mut(&connection) else { continue };
             slot.is_touched = false;
             if !slot.session.outgoing().is_empty() {
@@ -391,6 +392,8 @@ impl Server {
                 }
             }
         }
+        debug_assert!(self.touched.is_empty(), "settling touches no connection anew");
+        self.touched = touched; // its memory serves the next poll
     }
 }
 

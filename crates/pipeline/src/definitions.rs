@@ -23,6 +23,30 @@ pub struct Definitions {
     texts: Vec<Arc<str>>,
     text_ids: HashMap<Arc<str>, TextId>,
     unsaved: Unsaved,
+    records: Records,
+}
+
+/// Records of tags, filled again for each part of each segment's head: there is one a tag in every
+/// segment, and none asks for memory.
+#[derive(Default)]
+struct Records {
+    part: Tags,
+    spare: Vec<TagRecord>,
+}
+
+impl Records {
+    /// The records of these tags.
+    fn fill<'a>(&mut self, tags: impl Iterator<Item = TagInfo<'a>>) -> &Tags {
+        self.spare.append(&mut self.part.tags);
+        for tag in tags {
+            let made = match self.spare.pop() {
+                Some(used) => record_in(&tag, used),
+                None => record(&tag),
+            };
+            self.part.tags.push(made);
+        }
+        &self.part
+    }
 }
 
 #[derive(Default)]
@@ -160,7 +184,7 @@ impl Definitions {
     ///
     /// # Errors
     /// [`EncodeError`]: cannot happen within the limits.
-    pub fn encode_part(&self, part: usize, to: &mut Builder) -> Result<bool, EncodeError> {
+    pub fn encode_part(&mut self, part: usize, to: &mut Builder) -> Result<bool, EncodeError> {
         // Lists only grow, which moves what stands behind them to later parts: some may come
         // twice, but none that was not there yet comes to stand before the next part.
         let of_sources = self.sources.len().div_ceil(PER_FRAME);
@@ -171,9 +195,13 @@ impl Definitions {
             self.encode(to, &ids, &[], &[])?;
         } else if part < of_sources + of_tags {
             let range = chunk(part - of_sources, self.tags.len());
+            let mut records = std::mem::take(&mut self.records);
             let tags = range.filter_map(|id| self.tag(TagId(id as u32)));
             // what was lost to rot cannot be said again
-            self.encode(to, &[], &tags.filter(|tag| !tag.path.is_empty()).collect::<Vec<_>>(), &[])?;
+            let tags = records.fill(tags.filter(|tag| !tag.path.is_empty()));
+            let encoded = if tags.tags.is_empty() { Ok(()) } else { encode_tags(to, tags) };
+            self.records = records;
+            encoded?;
         } else if part < of_sources + of_tags + of_texts {
             let range = chunk(part - of_sources - of_tags, self.texts.len());
             let ids: Vec<TextId> = range.map(|id| TextId(id as u32)).collect();
@@ -197,7 +225,7 @@ impl Definitions {
             to.sources(ProducerId::SELF, none, &Sources { sources: part.iter().map(record).collect() })?;
         }
         for part in tags.chunks(PER_FRAME) {
-            to.tags(ProducerId::SELF, none, &Tags { tags: part.iter().map(record).collect() })?;
+            encode_tags(to, &Tags { tags: part.iter().map(record).collect() })?;
         }
         for part in texts.chunks(PER_FRAME) {
             let record = |id: &TextId| TextRecord { id: id.0, text: self.texts[id.0 as usize].to_string() };
@@ -244,13 +272,31 @@ fn fill<T>(list: &mut Vec<T>, index: u32, with: impl FnMut() -> T) {
     }
 }
 
+fn encode_tags(to: &mut Builder, tags: &Tags) -> Result<(), EncodeError> {
+    to.tags(ProducerId::SELF, Sequence(0), tags).map(drop)
+}
+
+/// The record of a tag in the memory of another one.
+fn record_in(tag: &TagInfo<'_>, used: TagRecord) -> TagRecord {
+    let TagRecord { mut path, mut unit, .. } = used;
+    path.clear();
+    path.push_str(tag.path);
+    tag.unit.clone_into(&mut unit);
+    TagRecord { path, unit, ..blank(tag) }
+}
+
 fn record(tag: &TagInfo<'_>) -> TagRecord {
+    TagRecord { path: tag.path.to_owned(), unit: tag.unit.to_owned(), ..blank(tag) }
+}
+
+/// The record of a tag but for what is text.
+fn blank(tag: &TagInfo<'_>) -> TagRecord {
     TagRecord {
         id: tag.id.0,
         source: tag.source.0,
         kind: tag.kind as u8,
-        path: tag.path.to_string(),
-        unit: tag.unit.to_owned(),
+        path: String::new(),
+        unit: String::new(),
         range: tag.range.unwrap_or([f64::NAN, f64::NAN]),
     }
 }

@@ -392,7 +392,7 @@ impl Pass {
     /// position became durable and publishes what changed. Answers the work done.
     pub fn poll(&mut self, now_ns: u64, wall: TimestampNs, disk: &mut dyn Disk) -> usize {
         self.write_gaps(wall);
-        let state = &self.state;
+        let state = &mut self.state;
         let work = self.log.poll(now_ns, wall, disk, &mut |head: &mut Builder, part| {
             // the limits keep every definition far below a frame's length, so this cannot fail
             let more = state.definitions.encode_part(part, head).unwrap_or(false);

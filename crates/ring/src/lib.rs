@@ -16,6 +16,7 @@
 
 #![expect(unexpected_cfgs, reason = "cfg(loom) is set by hand for the model-checking test run")]
 
+mod allocations;
 mod atomic;
 mod bell;
 mod inbox;
@@ -24,6 +25,7 @@ mod latest;
 mod meter;
 mod publish;
 
+pub use allocations::{CountingAllocator, allocations};
 pub use inbox::{Inbox, InboxSender, inbox};
 pub use index::{IndexReader, IndexWriter};
 pub use latest::{Latest, LatestReader, LatestWriter, Stamp, latest_table};

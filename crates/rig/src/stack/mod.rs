@@ -15,7 +15,7 @@ mod life;
 mod model;
 mod net;
 mod producer;
-mod sink;
+pub mod sink;
 
 use crate::system::Setup;
 use crate::world::{Crowd, World};
