@@ -14,6 +14,11 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// For measurements only: `/v1/cores` shows how often each stage asks for memory.
+#[cfg(feature = "count-allocations")]
+#[global_allocator]
+static ALLOCATOR: ring::CountingAllocator = ring::CountingAllocator;
+
 #[derive(Parser)]
 #[command(name = "millstream", version, about = "A plant's telemetry: in at line rate, durable, queried over HTTP")]
 #[command(after_help = "Without a command the demo starts: a simulated plant, Millstream, and the dashboard.")]

@@ -6,8 +6,8 @@ use config::SourceKind;
 use env::Clock;
 use futures_util::future::BoxFuture;
 use http::{
-    Backend, CoreInfo, IngestError, IngestSample, Latest, LogInfo, QueryError, RollupsAnswer, RollupsQuery,
-    SamplesAnswer, SamplesQuery, SourceInfo, StageInfo, TagMeta,
+    Backend, CoreInfo, IngestError, IngestSample, Latest, LogInfo, QueryError, ReceiveInfo, RollupsAnswer,
+    RollupsQuery, SamplesAnswer, SamplesQuery, SourceInfo, StageInfo, TagMeta,
 };
 use model::{Glob, Quality, TagId, TimestampNs, Value, ValueKind};
 use pipeline::tags::{TagChunk, TagInfo};
@@ -17,6 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use uring::clock::SystemClock;
 
+/// Whether this program counts how often it asks for memory (`main`).
+const COUNTS_ALLOCATIONS: bool = cfg!(feature = "count-allocations");
 /// Rates are means over at least this long.
 const RATE_OVER: Duration = Duration::from_secs(1);
 /// Tags that are looked at in one go.
@@ -158,6 +160,8 @@ impl SiteBackend {
         let view = &port.view;
         let [samples_per_second, frames_per_second, bytes_per_second] = self.rates(view);
         let log = view.log();
+        let fed = view.feeds();
+        let fed = |name: &str| fed.get(name).copied().unwrap_or(0);
         let stats = port.sender().map(shard::ShardSender::stats);
         let stages = stats.iter().flat_map(|stats| &stats.stages);
         let distribution = |name, of: fn(&shard::ShardStats) -> &shard::Distribution| {
@@ -188,7 +192,18 @@ impl SiteBackend {
                 bytes: log.bytes,
                 syncs: log.syncs,
             },
-            stages: stages.map(|stage| stage_info(stage.lane.name(), stage.name, &stage.poll)).collect(),
+            receive: ReceiveInfo {
+                frames: fed("frames"),
+                calls: fed("kernel_calls"),
+                completions: fed("kernel_completions"),
+            },
+            allocations: COUNTS_ALLOCATIONS.then(|| stats.as_ref().map_or(0, |stats| stats.allocations)),
+            stages: stages
+                .map(|stage| StageInfo {
+                    allocations: COUNTS_ALLOCATIONS.then_some(stage.allocations),
+                    ..stage_info(stage.lane.name(), stage.name, &stage.poll)
+                })
+                .collect(),
             cycle: distribution("look-interval", |stats| &stats.look_interval),
             frame_to_visible: distribution("visible", |stats| &stats.frame_to_visible),
         }
@@ -208,6 +223,7 @@ fn stage_info(lane: &'static str, name: &'static str, times: &shard::Distributio
         max_ns: times.max_ns,
         sum_ns: times.sum_ns,
         buckets: shard::BUCKETS_NS.into_iter().zip(times.buckets).collect(),
+        allocations: None,
     }
 }
 

@@ -132,6 +132,8 @@ impl NativeParts {
             ("shed_frames", counters.shed_frames),
             ("pauses", counters.pauses),
             ("connections_refused", net.refused),
+            ("kernel_calls", net.calls),
+            ("kernel_completions", net.completions),
         ]);
         for error in native::ProtocolError::ALL {
             all.insert(error.name(), counters.protocol_errors_of(error));

@@ -10,6 +10,7 @@ pub mod peers;
 pub mod polling;
 mod rig;
 pub mod scale;
+pub mod steady;
 mod table;
 mod verdict;
 
@@ -63,6 +64,18 @@ enum What {
     Isolation(Extent),
     /// Tags and connections, by number
     Scale(Extent),
+    /// What a frame asks of allocator and kernel in steady state
+    Steady {
+        /// Samples of a frame
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        frame: u32,
+        /// Seconds of each measurement
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..=3_600))]
+        seconds: u32,
+        /// Measure the binaries that are there
+        #[arg(long)]
+        built: bool,
+    },
     /// Modbus polling beside other clients
     Polling {
         /// One part of it
@@ -90,6 +103,7 @@ impl Bench {
             Some(What::Fanout(extent)) => fanout::run(extent.seconds, extent.rounds, extent.built),
             Some(What::Isolation(extent)) => isolation::run(extent.seconds, extent.rounds, extent.built),
             Some(What::Scale(extent)) => scale::run(extent.seconds, extent.rounds, extent.built),
+            Some(What::Steady { frame, seconds, built }) => steady::run(*frame, *seconds, *built),
             Some(What::Polling { part, extent }) => polling::run(part, extent.seconds, extent.rounds, extent.built),
             Some(What::Peers { peer, extent }) => peers::run(peer, extent.seconds, extent.rounds, extent.built),
         }

@@ -59,8 +59,13 @@ impl Site {
 
     /// Starts the server on one core alone.
     pub fn start_on(&self, core: u32) -> Result<Child, Story> {
+        self.start_other_on(&binary("millstream"), core)
+    }
+
+    /// Starts another build of the server on one core alone.
+    pub fn start_other_on(&self, server: &Path, core: u32) -> Result<Child, Story> {
         let mut command = Command::new("taskset");
-        command.args(["-c", &core.to_string()]).arg(binary("millstream"));
+        command.args(["-c", &core.to_string()]).arg(server);
         self.start_by(command)
     }
 

@@ -321,6 +321,8 @@ pub struct StageInfo {
     pub sum_ns: u64,
     /// Upper bound ([`BUCKETS_NS`], then `u64::MAX`) and how many polls lie in that bucket alone.
     pub buckets: Vec<(u64, u64)>,
+    /// Times that its polls asked for memory, where the program was built to count that.
+    pub allocations: Option<u64>,
 }
 
 impl StageInfo {
@@ -346,6 +348,7 @@ impl StageInfo {
             max_ns: histogram.max(),
             sum_ns: (histogram.mean() * histogram.len() as f64) as u64,
             buckets,
+            allocations: None,
         }
     }
 }
@@ -359,6 +362,17 @@ pub struct TagBytes {
     pub latest: usize,
     /// Windows of rollups, open and past.
     pub rollups: usize,
+}
+
+/// What receiving native frames asks of the kernel, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReceiveInfo {
+    /// Frames taken.
+    pub frames: u64,
+    /// System calls made to receive them and to acknowledge: `io_uring_enter`, or those of epoll.
+    pub calls: u64,
+    /// Completions that these brought, or sockets found ready.
+    pub completions: u64,
 }
 
 /// One shard and how it does.
@@ -382,6 +396,10 @@ pub struct CoreInfo {
     pub tag_bytes: TagBytes,
     /// Its log.
     pub log: LogInfo,
+    /// What receiving native frames asks of the kernel.
+    pub receive: ReceiveInfo,
+    /// Times that its thread asked for memory, where the program was built to count that.
+    pub allocations: Option<u64>,
     /// Its stages.
     pub stages: Vec<StageInfo>,
     /// The time between two looks at telemetry.

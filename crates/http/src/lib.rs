@@ -59,8 +59,8 @@ mod tags;
 
 pub use backend::{
     BUCKETS_NS, Backend, CoreInfo, Cursor, Demo, GapInfo, IngestError, IngestSample, Latest, LogInfo, QueryError,
-    RollupRow, RollupsAnswer, RollupsQuery, Sample, SamplesAnswer, SamplesQuery, SourceInfo, StageInfo, TagBytes,
-    TagMeta, Word,
+    ReceiveInfo, RollupRow, RollupsAnswer, RollupsQuery, Sample, SamplesAnswer, SamplesQuery, SourceInfo, StageInfo,
+    TagBytes, TagMeta, Word,
 };
 pub use business::{
     Actor, Alarm, AlarmAction, AlarmLine, AlarmState, AlarmSummary, AlarmsQuery, Attempt, AuditLine, Batch, Breaker,

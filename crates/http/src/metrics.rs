@@ -59,7 +59,7 @@ fn of_sources(out: &mut Text, sources: &[SourceInfo], now_ns: i64) {
 type Family = (&'static str, &'static str, &'static str, fn(&CoreInfo) -> f64);
 
 fn of_cores(out: &mut Text, cores: &[CoreInfo]) {
-    let families: [Family; 4] = [
+    let families: [Family; 7] = [
         ("millstream_samples_total", "counter", "Samples taken in.", |core| core.samples_total as f64),
         ("millstream_samples_per_second", "gauge", "Samples taken in a second, lately.", |core| {
             core.samples_per_second
@@ -67,6 +67,13 @@ fn of_cores(out: &mut Text, cores: &[CoreInfo]) {
         ("millstream_frames_per_second", "gauge", "Frames taken in a second, lately.", |core| core.frames_per_second),
         ("millstream_bytes_per_second", "gauge", "Frame bytes taken in a second, lately.", |core| {
             core.bytes_per_second
+        }),
+        ("millstream_receive_frames_total", "counter", "Native frames taken.", |core| core.receive.frames as f64),
+        ("millstream_receive_calls_total", "counter", "System calls made to receive and acknowledge them.", |core| {
+            core.receive.calls as f64
+        }),
+        ("millstream_receive_completions_total", "counter", "Completions that these calls brought.", |core| {
+            core.receive.completions as f64
         }),
     ];
     by_shard(out, cores, &families);

@@ -107,7 +107,9 @@ pub(crate) fn cores_json(app: &App) -> Value {
 
 fn core_json(core: &CoreInfo) -> Value {
     let rate = |value: f64| if value.is_finite() { (value * 10.0).round() / 10.0 } else { 0.0 };
-    json!({
+    let receive = core.receive;
+    let frames_per_call = receive.frames as f64 / receive.calls.max(1) as f64;
+    let mut shown = json!({
         "shard": core.shard,
         "core": core.core,
         "io": core.io,
@@ -125,10 +127,25 @@ fn core_json(core: &CoreInfo) -> Value {
             "bytes": core.log.bytes,
             "syncs": core.log.syncs,
         },
+        "receive": {
+            "frames": receive.frames,
+            "calls": receive.calls,
+            "completions": receive.completions,
+            "frames_per_call": rate(frames_per_call),
+        },
         "stages": core.stages.iter().map(stage_json).collect::<Vec<_>>(),
         "cycle": stage_json(&core.cycle),
         "frame_to_visible": stage_json(&core.frame_to_visible),
-    })
+    });
+    show_allocations(&mut shown, core.allocations);
+    shown
+}
+
+/// A program that was not built to count them says nothing of them.
+fn show_allocations(shown: &mut Value, count: Option<u64>) {
+    if let Some(count) = count {
+        shown["allocations"] = json!(count);
+    }
 }
 
 fn stage_json(stage: &StageInfo) -> Value {
@@ -137,7 +154,7 @@ fn stage_json(stage: &StageInfo) -> Value {
         .iter()
         .map(|(upper, count)| json!([if *upper == u64::MAX { Value::Null } else { json!(upper) }, count]))
         .collect();
-    json!({
+    let mut shown = json!({
         "lane": stage.lane,
         "name": stage.name,
         "polls": stage.polls,
@@ -149,5 +166,7 @@ fn stage_json(stage: &StageInfo) -> Value {
         "max_ns": stage.max_ns,
         "sum_ns": stage.sum_ns,
         "buckets": buckets,
-    })
+    });
+    show_allocations(&mut shown, stage.allocations);
+    shown
 }

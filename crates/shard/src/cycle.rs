@@ -148,7 +148,9 @@ impl Cycle {
                 self.context.look_between();
             }
             let from_ns = self.context.begin_slice();
+            let allocated = ring::allocations();
             job(&self.context);
+            self.inbox_meter.allocated_since(allocated);
             let to_ns = SystemClock.monotonic_ns();
             let took_ns = to_ns.saturating_sub(from_ns);
             spent_ns += took_ns;
@@ -268,6 +270,7 @@ impl Cycle {
             naps: self.naps,
             jobs: self.jobs,
             cpu_ns: uring::thread::cpu_time_ns(),
+            allocations: ring::allocations(),
         });
     }
 }

@@ -71,6 +71,7 @@ pub(crate) struct StageMeter {
     overruns: Cell<u64>,
     warned_ns: Cell<Option<u64>>,
     overruns_warned: Cell<u64>,
+    allocations: Cell<u64>,
 }
 
 impl StageMeter {
@@ -82,6 +83,7 @@ impl StageMeter {
             overruns: Cell::new(0),
             warned_ns: Cell::new(None),
             overruns_warned: Cell::new(0),
+            allocations: Cell::new(0),
         }
     }
 
@@ -109,8 +111,20 @@ impl StageMeter {
         );
     }
 
+    /// Notes that a poll has ended which began when the thread had asked for memory so often
+    /// ([`ring::allocations`]).
+    pub(crate) fn allocated_since(&self, before: u64) {
+        self.allocations.set(self.allocations.get() + (ring::allocations() - before));
+    }
+
     fn snapshot(&self) -> StageStats {
-        StageStats { name: self.name, lane: self.lane, poll: self.poll.snapshot(), overruns: self.overruns.get() }
+        StageStats {
+            name: self.name,
+            lane: self.lane,
+            poll: self.poll.snapshot(),
+            overruns: self.overruns.get(),
+            allocations: self.allocations.get(),
+        }
     }
 }
 

@@ -86,6 +86,7 @@ impl Stages {
             if which == Look::Pending && !self.always && !stage.pending() && !due() {
                 continue;
             }
+            let allocated = ring::allocations();
             let done = match catch_unwind(AssertUnwindSafe(|| stage.poll(budget))) {
                 Ok(done) => done,
                 Err(panic) => {
@@ -93,6 +94,7 @@ impl Stages {
                     break;
                 }
             };
+            meter.allocated_since(allocated);
             let from_ns = std::mem::replace(&mut at_ns, SystemClock.monotonic_ns());
             let took_ns = at_ns.saturating_sub(from_ns);
             // Polls that found nothing would drown those that did something.

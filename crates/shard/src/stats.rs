@@ -57,6 +57,8 @@ pub struct StageStats {
     pub poll: Distribution,
     /// Polls that took longer than the quantum.
     pub overruns: u64,
+    /// Times that its polls asked for memory; 0 unless the program counts ([`ring::CountingAllocator`]).
+    pub allocations: u64,
 }
 
 /// A shard's state at one moment; not older than the shard's last busy 250 ms.
@@ -82,6 +84,8 @@ pub struct ShardStats {
     pub jobs: u64,
     /// Processor time of the thread.
     pub cpu_ns: u64,
+    /// Times that the thread asked for memory; 0 unless the program counts.
+    pub allocations: u64,
 }
 
 impl ShardStats {
@@ -96,6 +100,7 @@ impl ShardStats {
             naps: 0,
             jobs: 0,
             cpu_ns: 0,
+            allocations: 0,
         }
     }
 

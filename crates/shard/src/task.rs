@@ -44,7 +44,9 @@ impl<F: Future> Future for Measured<F> {
             shard.look_between();
         }
         let from_ns = shard.begin_slice();
+        let allocated = ring::allocations();
         let polled = self.future.as_mut().poll(context);
+        self.meter.allocated_since(allocated);
         let to_ns = SystemClock.monotonic_ns();
         let took_ns = to_ns.saturating_sub(from_ns);
         shard.spend(self.lane, took_ns);

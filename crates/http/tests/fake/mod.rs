@@ -380,6 +380,8 @@ impl Backend for Fake {
                 bytes: 3_221_291_008,
                 syncs: 81_234 + (ran * 180.0) as u64,
             },
+            receive: ReceiveInfo { frames: 12_345_678, calls: 2_345_678, completions: 7_345_678 },
+            allocations: None,
             stages: vec![
                 stage("telemetry", "frames", 6_000),
                 stage("telemetry", "modbus", 11_000),

@@ -115,6 +115,7 @@ impl EpollNet {
     fn accept(&mut self, on: &mut On<'_>) -> usize {
         for taken in 0..TURN_MAX {
             let Some(listener) = &self.listener else { return taken };
+            self.stats.calls += 1;
             match listener.accept() {
                 Ok(_) if self.connections.len() >= self.connections_max => self.stats.refused += 1,
                 // A connection that died between its handshake and here is none.
@@ -149,6 +150,7 @@ impl EpollNet {
     fn receive_datagrams(&mut self, on: &mut On<'_>) -> usize {
         let Some(socket) = &self.datagrams else { return 0 };
         for taken in 0..TURN_MAX {
+            self.stats.calls += 1;
             match socket.recv_from(&mut self.buffer) {
                 Ok((bytes, peer)) => {
                     self.stats.datagrams += 1;
@@ -178,6 +180,7 @@ impl EpollNet {
             return 0;
         }
         let id = ConnectionId(ready.token);
+        self.stats.calls += 1;
         match (&connection.stream).read(&mut self.buffer) {
             Ok(0) => self.end(id, REASON_PEER, on),
             Ok(bytes) => {
@@ -211,6 +214,7 @@ impl EpollNet {
     fn flush(&mut self, id: u64) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         while !connection.sending.is_empty() {
+            self.stats.calls += 1;
             match (&connection.stream).write(connection.sending.next()) {
                 Ok(bytes) => {
                     self.stats.sent_bytes += bytes as u64;
@@ -283,6 +287,8 @@ impl Net for EpollNet {
         self.end_overdue();
         if self.ready.is_empty() {
             self.epoll.fetch(&mut self.ready);
+            self.stats.calls += 1;
+            self.stats.completions += self.ready.len() as u64;
         }
         // Ends of connections say nothing here, but closing a socket takes 30 µs: they count as turns.
         let mut turns = 0;

@@ -89,6 +89,11 @@ pub struct NetStats {
     pub datagrams_truncated: u64,
     /// Datagrams that the kernel threw away because the socket's buffer was full.
     pub datagrams_dropped: u64,
+    /// System calls made to receive and to send: each `io_uring_enter`; through epoll each wait, read,
+    /// write and accept.
+    pub calls: u64,
+    /// What they brought: completions of the ring; through epoll sockets that were found ready.
+    pub completions: u64,
 }
 
 /// A shard's network with what the shard's duty cycle and hand-over need beside [`Net`].

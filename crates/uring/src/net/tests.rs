@@ -141,6 +141,8 @@ fn bytes_arrive_in_order_however_they_are_split() {
         assert!(rig.heard.bytes[&connection] == sent, "bytes were lost, doubled or swapped");
         assert_eq!(rig.heard.closed[&connection], REASON_PEER);
         assert_eq!(rig.net.stats().received_bytes, 300_000);
+        let stats = rig.net.stats();
+        assert!(stats.calls > 0 && stats.completions >= 300_000 / (64 << 10), "calls and what they bring: {stats:?}");
         assert_eq!(rig.net.stats().connections, 0);
     });
 }

@@ -48,6 +48,8 @@ pub(super) struct Kernel {
     in_flight: usize,
     /// Completions taken out of the ring ahead of their turn.
     taken: VecDeque<Event>,
+    calls: u64,
+    completions: u64,
 }
 
 impl Kernel {
@@ -55,11 +57,16 @@ impl Kernel {
         let ring = setup::build(SUBMISSIONS, COMPLETIONS)?;
         let wake = WakeFd::new()?;
         ring.submitter().register_eventfd(std::os::fd::AsRawFd::as_raw_fd(&wake))?;
-        Ok(Kernel { ring, wake, in_flight: 0, taken: VecDeque::new() })
+        Ok(Kernel { ring, wake, in_flight: 0, taken: VecDeque::new(), calls: 0, completions: 0 })
     }
 
     pub(super) fn raw_fd(&self) -> RawFd {
         std::os::fd::AsRawFd::as_raw_fd(&self.wake)
+    }
+
+    /// Times that the kernel was entered, and completions that it gave.
+    pub(super) fn counted(&self) -> (u64, u64) {
+        (self.calls, self.completions)
     }
 
     pub(super) fn ring(&self) -> &IoUring {
@@ -138,6 +145,7 @@ impl Kernel {
     /// Hands over what was pushed, runs the kernel's deferred work, and waits for `wanted`
     /// completions.
     pub(super) fn enter(&mut self, wanted: u32) {
+        self.calls += 1;
         let submit = self.ring.submission().len() as u32;
         let flags = EnterFlags::GETEVENTS.bits();
         // SAFETY: no argument is passed that the kernel would read, and what the entries point to
@@ -190,6 +198,7 @@ impl Kernel {
     }
 
     fn count(&mut self, entry: &cqueue::Entry) -> Event {
+        self.completions += 1;
         let event = Event { token: entry.user_data(), result: entry.result(), flags: entry.flags() };
         if !event.more() {
             self.in_flight -= 1;

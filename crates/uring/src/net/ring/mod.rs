@@ -443,7 +443,10 @@ impl ShardNet for RingNet {
     }
 
     fn stats(&self) -> NetStats {
+        let (calls, completions) = self.kernel.counted();
         NetStats {
+            calls,
+            completions,
             connections: self.connections.len() as u64,
             datagrams_dropped: self.datagrams.as_ref().and_then(Datagrams::drops).unwrap_or(0),
             ..self.stats
