@@ -31,8 +31,10 @@ pub(crate) enum Command {
     Modbus(Modbus),
     /// Poll a Modbus TCP device with a bare client or with tokio-modbus, to compare with
     Poll(Poll),
-    /// Be an OPC UA server with N devices of M variables each, to be subscribed to
+    /// Be an OPC UA server with N devices of M variables each, to be subscribed to; measure how well
     Opcua(Opcua),
+    /// Subscribe to such a server with the bare async-opcua client, to compare with
+    Subscribe(crate::subscribe::Options),
 }
 
 /// What frames look like.
@@ -316,6 +318,8 @@ pub(crate) struct Opcua {
     /// Port to listen at; 0 takes a free one
     #[arg(long, default_value_t = 0)]
     pub(crate) port: u16,
+    #[command(flatten)]
+    pub(crate) subscribing: crate::subscribing::Options,
 }
 
 #[cfg(test)]

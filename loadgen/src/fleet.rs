@@ -1,7 +1,7 @@
 //! `loadgen modbus` and `loadgen opcua`: plants to poll against, and a configuration that fits.
 
 use crate::args::{Fleet, Modbus, Opcua};
-use crate::{Failure, polling};
+use crate::{Failure, polling, subscribing};
 use plant::fleet::{ModbusFleet, OpcuaFleet};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -11,8 +11,12 @@ use std::time::Duration;
 use std::{fs, thread};
 use tokio::sync::oneshot;
 
-/// Tags that one Millstream configuration file may have.
+/// Tags that one Millstream configuration file may have, points beside.
 const CONFIG_TAGS_MAX: usize = 100_000;
+
+/// Nodes that are named by the URI of their namespace; with more the file would be too large, and they are
+/// named by its index, which the fleet's server never changes.
+const CONFIG_URIS_MAX: usize = 50_000;
 
 /// Runs `loadgen modbus`.
 pub(crate) fn modbus(options: &Modbus) -> Result<bool, Failure> {
@@ -43,12 +47,18 @@ pub(crate) fn modbus(options: &Modbus) -> Result<bool, Failure> {
 /// Runs `loadgen opcua`.
 pub(crate) fn opcua(options: &Opcua) -> Result<bool, Failure> {
     let fleet = &options.fleet;
+    let config = |address: &str| write_config(fleet, &opcua_config(address, options));
+    let listen = SocketAddr::new(fleet.bind, options.port);
+    if options.subscribing.config_only {
+        return config(&format!("opc.tcp://{listen}/fleet")).map(|()| true);
+    }
+    if options.subscribing.measure {
+        return subscribing::run(options, config);
+    }
     runtime()?.block_on(async {
-        let plant = OpcuaFleet::start(fleet.bind, options.port, fleet.devices, fleet.tags, options.every)
-            .await
-            .map_err(Failure::of)?;
+        let plant = OpcuaFleet::start(subscribing::fleet(options, listen, None)).await.map_err(Failure::of)?;
         let address = plant.address().to_owned();
-        write_config(fleet, &opcua_config(&address, fleet.devices, fleet.tags, options.every))?;
+        config(&address)?;
         announce(fleet, &[address]);
         wait(fleet.seconds).await;
         finish(fleet, "ticks", u64::from(plant.ticks()));
@@ -143,26 +153,33 @@ fn modbus_config(addresses: &[SocketAddr], options: &Modbus) -> String {
         }
         text.push_str("]\n");
     }
-    text + &polling::requests(polling)
+    text + &polling::requests(polling.points, "d0", "t")
 }
 
-fn opcua_config(address: &str, devices: usize, tags: usize, every: Duration) -> String {
-    let every = every.as_millis();
+fn opcua_config(address: &str, options: &Opcua) -> String {
+    let (fleet, own) = (&options.fleet, &options.subscribing);
+    let publishing = own.publishing.unwrap_or(options.every).as_millis();
+    // Half of it: a server may leave out a value that comes a little before its sampling interval is over.
+    let sampling = (options.every / 2).as_millis();
     let mut text = format!(
         "# Made by loadgen opcua.\n\n{SERVER}\n[[source]]\nname       = \"fleet\"\nkind       = \"opcua\"\n\
-         address    = \"{address}\"\nsecurity   = \"None\"\npath       = \"fleet\"\npublishing = \"{every}ms\"\n\
-         sampling   = \"{every}ms\"\nqueue      = 10\n"
+         address    = \"{address}\"\nsecurity   = \"None\"\npath       = \"fleet\"\npublishing = \"{publishing}ms\"\n\
+         sampling   = \"{sampling}ms\"\nqueue      = 10\n"
     );
-    for device in 0..devices {
-        for tag in 0..tags {
-            let _ = write!(
-                text,
-                "\n  [[source.tag]]\n  name = \"d{device}/t{tag}\"\n  \
-                 node = \"nsu=urn:riverside:fleet;s=d{device}.t{tag}\"\n"
-            );
-        }
+    // One short line a tag: a configuration with as many tags as it may have stays below its size.
+    text.push_str("tag = [\n");
+    let names = (0..fleet.devices).flat_map(|device| (0..fleet.tags).map(move |tag| (device, tag)));
+    let is_large = fleet.devices.saturating_mul(fleet.tags) > CONFIG_URIS_MAX;
+    let namespace = if is_large { "ns=2" } else { "nsu=urn:riverside:fleet" };
+    // Writing into a String cannot fail.
+    for (device, tag) in names {
+        let _ = writeln!(text, "{{name=\"d{device}/t{tag}\",node=\"{namespace};s=d{device}.t{tag}\"}},");
     }
-    text
+    for point in 0..own.points {
+        let _ = writeln!(text, "{{name=\"p{point}\",node=\"{namespace};s=p{point}\"}},");
+    }
+    text.push_str("]\n");
+    text + &polling::requests(own.points, "fleet", "p")
 }
 
 #[cfg(test)]
@@ -181,8 +198,11 @@ mod tests {
         assert!(text.contains("address = \"tcp://127.0.0.1:5002\"") && text.contains("every   = \"50ms\""));
         assert!(text.contains("at=\"holding:10\"") && text.contains("depth   = 4"));
         assert_eq!((text.matches("[[request]]").count(), text.matches("tag = \"t1\"").count()), (3, 2));
-        let text = opcua_config("opc.tcp://127.0.0.1:4841/fleet", 2, 2, Duration::from_secs(1));
-        assert_eq!((text.matches("[[source]]").count(), text.matches("[[source.tag]]").count()), (1, 4));
-        assert!(text.contains("node = \"nsu=urn:riverside:fleet;s=d1.t1\"") && text.contains("\"1000ms\""));
+        let line = "loadgen opcua --devices 2 --tags 2 --every 1s --publishing 250ms --points 2";
+        let Command::Opcua(options) = Args::parse_from(line.split(' ')).command else { panic!("not opcua") };
+        let text = opcua_config("opc.tcp://127.0.0.1:4841/fleet", &options);
+        assert_eq!((text.matches("[[source]]").count(), text.matches("{name=").count()), (1, 6));
+        assert!(text.contains("node=\"nsu=urn:riverside:fleet;s=d1.t1\"") && text.contains("publishing = \"250ms\""));
+        assert!(text.contains("sampling   = \"500ms\"") && text.matches("[[request]]").count() == 3, "{text}");
     }
 }

@@ -58,6 +58,11 @@ impl Reader {
         }
     }
 
+    /// The answer to a path, whatever it holds.
+    pub(crate) fn json(&self, path: &str) -> Result<Value, Failure> {
+        self.get(&format!("{}{path}", self.base))
+    }
+
     /// One answer; a server that is away, starting or busy is asked again for as long as patience lasts.
     fn get(&self, url: &str) -> Result<Value, Failure> {
         let until = Instant::now() + self.patience;

@@ -3,8 +3,8 @@
 //! Purpose: `native` drives frames and measures throughput and latency, `http` and `nats` drive what else
 //! one could take with the same samples, `fanout` publishes events and is their subscribers, `mixed`
 //! drives all lanes of a server at once, `verify` writes a series that it can compute again and reads it
-//! back sample by sample, `modbus` and `opcua` are plants to poll against, the first of which measures
-//! how it is polled; `poll` is a client to compare with.
+//! back sample by sample, `modbus` and `opcua` are plants to poll and to subscribe to, which measure how
+//! well that is done; `poll` and `subscribe` are clients to compare with.
 //!
 //! Invariants
 //! - G1: nothing of the server's crates is used: what is measured is what any producer sees.
@@ -41,6 +41,8 @@ mod reading;
 mod receiver;
 mod report;
 mod series;
+mod subscribe;
+mod subscribing;
 mod timeline;
 mod verify;
 mod window;
@@ -85,6 +87,7 @@ fn main() -> ExitCode {
         Command::Modbus(options) => fleet::modbus(&options),
         Command::Poll(options) => poll::run(&options),
         Command::Opcua(options) => fleet::opcua(&options),
+        Command::Subscribe(options) => subscribe::run(&options),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -6,7 +6,7 @@
 //!
 //! Whoever polls is measured alike: Millstream, or any other client (`--server-pid`).
 
-mod command;
+pub(crate) mod command;
 mod device;
 mod meter;
 mod wire;
@@ -30,8 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 /// How long the hiccup probe watches before and after.
 const PROBE: Duration = Duration::from_millis(200);
-/// Calls of one point that a batch stands for, at most.
-const POINTS_MAX: u64 = 1_000;
 
 /// Options of the measurement.
 #[derive(Clone, Debug, clap::Args)]
@@ -63,7 +61,7 @@ pub(crate) struct Options {
     pub(crate) commands: Option<f64>,
     /// Points of the first device that may be written (--config gets a request of each); with --commands
     /// all of them are written, too, as one batch: in a row, at once, and in one call
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=POINTS_MAX))]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=command::POINTS_MAX))]
     pub(crate) points: u64,
     /// Core that the devices and commands run on (needs taskset)
     #[arg(long)]
@@ -223,15 +221,7 @@ fn report(options: &Modbus, outcome: &Outcome) -> Value {
         "own_cpu_share": outcome.own_ns as f64 / 1e9 / seconds,
         "others_on_server_core": outcome.others(),
         "hiccups": percentiles_json(&outcome.hiccups),
-        "commands": outcome.commands.as_ref().map(|taken| json!({
-            "single": percentiles_json(&taken.single),
-            "points": options.polling.points,
-            "in_a_row": percentiles_json(&taken.in_a_row),
-            "at_once": percentiles_json(&taken.at_once),
-            "batch": percentiles_json(&taken.batch),
-            "failed": taken.failed,
-            "first_failure": taken.first_failure,
-        })),
+        "commands": outcome.commands.as_ref().map(|taken| taken.json(options.polling.points)),
     })
 }
 
@@ -258,30 +248,22 @@ fn show(options: &Modbus, outcome: &Outcome) {
     if !outcome.hiccups.is_empty() {
         println!("hiccups of the platform (gaps between looks at the clock): {}", percentiles_text(&outcome.hiccups));
     }
-    let Some(taken) = &outcome.commands else { return };
-    println!("one command: {} ({} of them)", percentiles_text(&taken.single), taken.single.len());
-    if options.polling.points > 0 {
-        println!("{} in a row: {}", options.polling.points, percentiles_text(&taken.in_a_row));
-        println!("{} at once: {}", options.polling.points, percentiles_text(&taken.at_once));
-        println!("{} in one call: {}", options.polling.points, percentiles_text(&taken.batch));
-    }
-    if let Some(first) = &taken.first_failure {
-        println!("{} commands FAILED, the first with {first}", taken.failed);
+    if let Some(taken) = &outcome.commands {
+        taken.show(options.polling.points);
     }
 }
 
 /// Requests that write the points, one by one and all in one call, as sections of a configuration.
-pub(crate) fn requests(options: &Options) -> String {
-    if options.points == 0 {
+pub(crate) fn requests(points: u64, source: &str, tag: &str) -> String {
+    if points == 0 {
         return String::new();
     }
-    let write = |point: u64| format!("{{ source = \"d0\", tag = \"t{point}\", range = [0, 65535] }}");
+    let write = |point: u64| format!("{{ source = \"{source}\", tag = \"{tag}{point}\", range = [0, 65535] }}");
     let one = |point| format!("\n[[request]]\nname  = \"point-{point}\"\nwrite = {}\n", write(point));
-    let ones: String = (0..options.points).map(one).collect();
-    let all: String = (0..options.points).map(|point| format!("  {},\n", write(point))).collect();
+    let ones: String = (0..points).map(one).collect();
+    let all: String = (0..points).map(|point| format!("  {},\n", write(point))).collect();
     ones + &format!(
-        "\n[[request]]\nname = \"points\"\n\n[request.write_points]\nmax_points = {}\npoint = [\n{all}]\n",
-        options.points
+        "\n[[request]]\nname = \"points\"\n\n[request.write_points]\nmax_points = {points}\npoint = [\n{all}]\n"
     )
 }
 

@@ -6,6 +6,7 @@
 
 pub mod fanout;
 pub mod isolation;
+pub mod opcua;
 pub mod peers;
 pub mod polling;
 mod rig;
@@ -84,6 +85,14 @@ enum What {
         #[command(flatten)]
         extent: Extent,
     },
+    /// OPC UA subscriptions beside the bare library
+    Opcua {
+        /// One part of it
+        #[arg(long, default_value = "all", value_parser = ["all", "rate", "commands"])]
+        part: String,
+        #[command(flatten)]
+        extent: Extent,
+    },
     /// What one would take instead
     Peers {
         /// Which
@@ -105,6 +114,7 @@ impl Bench {
             Some(What::Scale(extent)) => scale::run(extent.seconds, extent.rounds, extent.built),
             Some(What::Steady { frame, seconds, built }) => steady::run(*frame, *seconds, *built),
             Some(What::Polling { part, extent }) => polling::run(part, extent.seconds, extent.rounds, extent.built),
+            Some(What::Opcua { part, extent }) => opcua::run(part, extent.seconds, extent.rounds, extent.built),
             Some(What::Peers { peer, extent }) => peers::run(peer, extent.seconds, extent.rounds, extent.built),
         }
     }

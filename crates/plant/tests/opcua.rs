@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millstream_plant::Plant;
-use millstream_plant::fleet::OpcuaFleet;
+use millstream_plant::fleet::{OpcuaFleet, OpcuaFleetOptions};
 use opcua::client::{ClientBuilder, DataChangeCallback, IdentityToken, MonitoredItem, Session};
 use opcua::types::{
     BrowseDescription, BrowseDirection, DataValue, MessageSecurityMode, MonitoredItemCreateRequest, NodeClassMask,
@@ -245,12 +245,21 @@ async fn stop_shuts_the_server_down_and_ok_brings_it_back_at_its_address() {
 
 #[tokio::test]
 async fn a_fleet_counts_in_every_variable() {
-    let every = Duration::from_millis(100);
-    let local = std::net::IpAddr::from([127, 0, 0, 1]);
-    let fleet = OpcuaFleet::start(local, 0, 4, 25, every).await.expect("a fleet");
+    let options = OpcuaFleetOptions {
+        listen: ([127, 0, 0, 1], 0).into(),
+        named: None,
+        devices: 4,
+        tags_per_device: 25,
+        points: 2,
+        every: Duration::from_millis(100),
+        parts: 3,
+    };
+    let fleet = OpcuaFleet::start(options).await.expect("a fleet");
     let client = Client::connect(fleet.address()).await;
     let tags = client.children(NodeId::new(NAMESPACE, "d3")).await;
     assert_eq!(tags.len(), 25);
+    assert_eq!(client.write("p1", 7_i32).await, StatusCode::Good);
+    assert_ne!(client.write("d3.t24", 7.0).await, StatusCode::Good);
     let (statuses, mut values) = client.subscribe(&["d3.t24"]).await;
     assert_eq!(statuses, [StatusCode::Good]);
     let mut ticks: Vec<u32> = Vec::new();
@@ -264,7 +273,7 @@ async fn a_fleet_counts_in_every_variable() {
     .expect("ten ticks in time");
     let gapless = ticks.windows(2).all(|pair| pair[1] == pair[0] + 1);
     assert!(gapless, "{ticks:?}");
-    assert!(fleet.ticks() >= ticks[9]);
+    assert!(fleet.ticks() + 1 >= ticks[9] && fleet.changes() >= u64::from(ticks[9]) * 75, "{}", fleet.changes());
     client.close().await;
     fleet.stop().await;
 }

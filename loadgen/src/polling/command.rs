@@ -1,16 +1,18 @@
-//! Commands while devices are polled: `POST /v1/requests/{name}`, and how long until the answer.
+//! Commands while devices are polled or subscribed to: `POST /v1/requests/{name}`, and how long until the answer.
 //!
 //! Invariants
 //! - A time counts from before the call is written to after its answer was read.
 //! - One call at a time on a connection, which stands before the time begins; what is answered otherwise than with
 //!   200 is counted and has no time.
 //!
-//! The calls go out from the devices' own thread, one event loop for all of them: what that loop was
+//! The calls go out from one thread with one event loop, which Modbus devices share: what that loop was
 //! late is in the times.
 
 use crate::Failure;
 use crate::hiccup::histogram;
+use crate::report::{percentiles_json, percentiles_text};
 use hdrhistogram::Histogram;
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,6 +20,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+/// Calls of one point that a batch stands for, at most.
+pub(crate) const POINTS_MAX: u64 = 1_000;
 /// Longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Batches as one call for each batch of calls.
@@ -141,6 +145,31 @@ async fn at_once(lines: Vec<Line>, value: u16) -> Result<Vec<Answer>, Failure> {
 }
 
 impl Taken {
+    pub(crate) fn json(&self, points: u64) -> Value {
+        json!({
+            "single": percentiles_json(&self.single),
+            "points": points,
+            "in_a_row": percentiles_json(&self.in_a_row),
+            "at_once": percentiles_json(&self.at_once),
+            "batch": percentiles_json(&self.batch),
+            "failed": self.failed,
+            "first_failure": self.first_failure,
+        })
+    }
+
+    /// Prints it for a person.
+    pub(crate) fn show(&self, points: u64) {
+        println!("one command: {} ({} of them)", percentiles_text(&self.single), self.single.len());
+        if points > 0 {
+            println!("{points} in a row: {}", percentiles_text(&self.in_a_row));
+            println!("{points} at once: {}", percentiles_text(&self.at_once));
+            println!("{points} in one call: {}", percentiles_text(&self.batch));
+        }
+        if let Some(first) = &self.first_failure {
+            println!("{} commands FAILED, the first with {first}", self.failed);
+        }
+    }
+
     /// Whether it is an answer that worked; counts one that is not.
     fn note(&mut self, answer: &Answer) -> bool {
         let fine = answer.status == 200;

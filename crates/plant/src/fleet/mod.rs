@@ -8,4 +8,4 @@ mod modbus;
 mod opcua;
 
 pub use modbus::ModbusFleet;
-pub use opcua::OpcuaFleet;
+pub use opcua::{OpcuaFleet, OpcuaFleetOptions};
