@@ -81,19 +81,20 @@ pub(crate) struct Wanted {
 
 type Outcome = Result<DeviceAnswer, DeviceError>;
 
-/// Finds what a command is about. `tag` gives an item by its name below the source's path.
+/// Finds what a command is about. `by_path` gives an item by its tag's path; a command names it below the
+/// source's path. All items are only for the names that a wrong one is compared with.
 ///
 /// # Errors
 /// Why it cannot be carried out.
 pub(crate) fn find<'i>(
     command: DeviceCommand,
     path: &str,
+    by_path: impl Fn(&str) -> Option<&'i Item>,
     all: impl Iterator<Item = &'i Item> + Clone,
 ) -> Result<Task, DeviceError> {
     let below = |item: &'i Item| item.path.as_str().strip_prefix(path).and_then(|rest| rest.strip_prefix('/'));
     let item = |tag: &str| {
-        let found = all.clone().find(|item| below(item) == Some(tag));
-        found.ok_or_else(|| DeviceError::UnknownTag {
+        by_path(&format!("{path}/{tag}")).ok_or_else(|| DeviceError::UnknownTag {
             tag: tag.to_owned(),
             nearest: nearest(tag, all.clone().filter_map(below).take(COMPARED_MAX)).map(str::to_owned),
         })

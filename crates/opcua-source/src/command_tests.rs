@@ -24,7 +24,8 @@ fn items() -> Vec<Item> {
 }
 
 fn found(command: DeviceCommand) -> Result<Task, DeviceError> {
-    find(command, "plant/oven", items().iter())
+    let items = items();
+    find(command, "plant/oven", |path| items.iter().find(|item| item.path.as_str() == path), items.iter())
 }
 
 fn write(tag: &str) -> DeviceCommand {

@@ -123,7 +123,10 @@ struct Source {
     subscriptions: Vec<Subscription>,
     poked: u64,
     entries: Vec<Entry>,
-    tags: HashMap<u32, (TagId, ValueKind)>,
+    /// Where an entry stands, by its tag's path: a command does not walk through all of them.
+    places: HashMap<String, usize>,
+    /// Tags by client handle: handles are given from 1 on without a hole.
+    tags: Vec<Option<(TagId, ValueKind)>>,
     kinds: HashMap<String, ValueKind>,
     notes: Vec<String>,
     folders_failed: Vec<usize>,
@@ -269,7 +272,8 @@ impl Source {
             subscriptions: Vec::new(),
             poked: now.mono,
             entries: Vec::new(),
-            tags: HashMap::new(),
+            places: HashMap::new(),
+            tags: Vec::new(),
             kinds: HashMap::new(),
             notes: Vec::new(),
             folders_failed: Vec::new(),

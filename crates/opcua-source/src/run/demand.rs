@@ -19,8 +19,10 @@ impl Source {
         let begun = match session {
             None => Err(DeviceError::NotConnected { why: self.away.clone() }),
             Some(_) if deadline_ns <= now => Err(DeviceError::Timeout { sent: false }),
-            Some(session) => command::find(command, &self.plan.path, self.entries.iter().map(|(_, item)| item))
-                .map(|task| (session, task)),
+            Some(session) => {
+                let by_path = |path: &str| self.places.get(path).map(|at| &self.entries[*at].1);
+                command::find(command, &self.plan.path, by_path, self.items()).map(|task| (session, task))
+            }
         };
         match begun {
             Err(error) => {

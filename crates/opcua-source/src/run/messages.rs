@@ -204,7 +204,7 @@ impl Source {
             sequence.taken(number);
         }
         self.count("notifications", 1);
-        let content = notification::read(message, |handle| self.tags.get(&handle).copied());
+        let content = notification::read(message, |handle| self.tags.get(handle as usize).copied().flatten());
         let status_change = content.status_change;
         let ack = (number != 0).then_some(Ack { subscription, number });
         self.take_content(content, ack);
@@ -241,7 +241,7 @@ impl Source {
                 if let Some(sequence) = self.sequences.get_mut(&subscription) {
                     sequence.taken(message.sequence_number);
                 }
-                let content = notification::read(message, |handle| self.tags.get(&handle).copied());
+                let content = notification::read(message, |handle| self.tags.get(handle as usize).copied().flatten());
                 self.take_content(content, None);
             }
         }

@@ -213,6 +213,7 @@ impl Source {
         self.poked = self.clock.monotonic_ns();
         self.sequences.clear();
         self.entries.clear();
+        self.places.clear();
         self.tags.clear();
         self.notes = prepared.notes.clone();
         let subscriptions = prepared.subscriptions.iter().map(|s| s.id).collect();
@@ -240,7 +241,11 @@ impl Source {
             self.entries.iter().enumerate().map(|(at, (handle, _))| (*handle, at)).collect();
         for (handle, item) in prepared.entries {
             if let Some((tag, kind)) = item.tag {
-                self.tags.insert(handle, (tag, kind));
+                let at = handle as usize;
+                if self.tags.len() <= at {
+                    self.tags.resize(at + 1, None);
+                }
+                self.tags[at] = Some((tag, kind));
                 self.kinds.insert(item.path.as_str().to_owned(), kind);
                 refused.extend(item.quality().map(|quality| (tag, quality)));
             }
@@ -248,6 +253,7 @@ impl Source {
                 Some(at) => self.entries[*at].1 = item,
                 None => {
                     places.insert(handle, self.entries.len());
+                    self.places.insert(item.path.as_str().to_owned(), self.entries.len());
                     self.entries.push((handle, item));
                 }
             }
@@ -261,7 +267,7 @@ impl Source {
         }
     }
 
-    pub(super) fn items(&self) -> impl Iterator<Item = &items::Item> {
+    pub(super) fn items(&self) -> impl Iterator<Item = &items::Item> + Clone {
         self.entries.iter().map(|(_, item)| item)
     }
 
