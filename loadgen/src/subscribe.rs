@@ -5,11 +5,14 @@
 //! --measure --server-pid` measures it.
 
 use crate::Failure;
-use opcua::client::{ClientBuilder, DataChangeCallback, IdentityToken, Session};
+use opcua::client::{ClientBuilder, DataChangeCallback, IdentityToken, Session, SessionBuilder};
+use opcua::crypto::{CertificateStore, SecurityPolicy};
+use opcua::sync::RwLock;
 use opcua::types::{
     DataValue, EndpointDescription, MessageSecurityMode, MonitoredItemCreateRequest, MonitoringMode,
-    MonitoringParameters, NodeId, ReadValueId, TimestampsToReturn,
+    MonitoringParameters, NodeId, ReadValueId, TimestampsToReturn, UserTokenPolicy,
 };
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,36 +74,30 @@ pub(crate) fn run(options: &Options) -> Result<bool, Failure> {
 }
 
 async fn connect(options: &Options) -> Result<Arc<Session>, Failure> {
-    let mut client = ClientBuilder::new()
+    let config = ClientBuilder::new()
         .application_name("loadgen")
         .application_uri("urn:loadgen")
         .product_uri("urn:loadgen")
-        .create_sample_keypair(false)
         .session_retry_limit(-1)
-        .session_retry_initial(Duration::from_millis(50))
-        .session_retry_max(Duration::from_millis(200))
+        .session_retry_initial(PAUSE)
+        .session_retry_max(PAUSE * 4)
         .request_timeout(CALL_PATIENCE)
         .max_array_length(ARRAY_MAX)
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_chunk_count(CHUNKS_MAX)
-        .client()
-        .map_err(|wrong| Failure::Failed(wrong.join("; ")))?;
-    let until = Instant::now() + PATIENCE;
-    let offered = loop {
-        match client.get_server_endpoints_from_url(options.address.as_str()).await {
-            Ok(offered) => break offered,
-            Err(error) if Instant::now() >= until => {
-                return Err(Failure::Failed(format!("no server at {}: {error}", options.address)));
-            }
-            Err(_) => tokio::time::sleep(PAUSE).await,
-        }
-    };
-    let plain = offered.into_iter().find(|endpoint| endpoint.security_mode == MessageSecurityMode::None);
-    let plain = plain.ok_or_else(|| Failure::Failed("the server has no endpoint without security".to_owned()))?;
-    // A server may name another address than the one at which it is to be reached.
-    let endpoint = EndpointDescription { endpoint_url: options.address.as_str().into(), ..plain };
-    let (session, event_loop) =
-        client.connect_to_endpoint_directly(endpoint, IdentityToken::Anonymous).map_err(Failure::of)?;
+        .into_config();
+    let plain = (
+        options.address.as_str(),
+        SecurityPolicy::None.to_uri(),
+        MessageSecurityMode::None,
+        vec![UserTokenPolicy::anonymous()],
+    );
+    // Without security nothing is read from this directory, and nothing is made there.
+    let store = Arc::new(RwLock::new(CertificateStore::new(Path::new("pki"))));
+    let (session, event_loop) = SessionBuilder::new(&config)
+        .connect_to_endpoint_directly(EndpointDescription::from(plain))
+        .and_then(|builder| builder.user_identity_token(IdentityToken::Anonymous).build(store))
+        .map_err(Failure::of)?;
     event_loop.spawn();
     match tokio::time::timeout(PATIENCE, session.wait_for_connection()).await {
         Ok(true) => Ok(session),
