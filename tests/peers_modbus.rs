@@ -48,6 +48,27 @@ fn compare(server: &Server, name: &str, held: &Map<String, Value>) {
     }
 }
 
+/// Polls a peer in many small requests with the depth left out: it is found out, and whatever the peer
+/// does with several requests at once, every value stays the one that it holds.
+fn find_depth(name: &str, port: u16, held: &Map<String, Value>) {
+    let few = source(name, port, held).replacen("every =", "max_registers = 4\ncoalesce_gap = 0\nevery =", 1);
+    let server = Server::start(&few);
+    compare(&server, name, held);
+    let figure = |source: &Value, name: &str| source["figures"][name].as_u64().unwrap_or_default();
+    let found = wait_for("depths are tried until one is the last", || {
+        let source = server.source(name);
+        let (kept, tried, barred) =
+            (figure(&source, "depth"), figure(&source, "depth_tried"), figure(&source, "depth_barred"));
+        (tried == 0 && (kept == 16 || barred > 0)).then_some((kept, barred))
+    });
+    eprintln!("{name}: {} requests at once, {} do not do", found.0, found.1);
+    compare(&server, name, held);
+    let source = server.source(name);
+    assert_eq!(source["state"], "running", "{source}");
+    assert!(source["counters"]["depth_trials"].as_u64() > Some(0), "{source}");
+    assert_eq!(source["counters"]["bad_frames"].as_u64().unwrap_or_default(), 0, "{source}");
+}
+
 #[test]
 fn every_type_and_word_order_of_pymodbus_reads_as_it_says() {
     if !peers_or_say_so("venv") {
@@ -61,6 +82,8 @@ fn every_type_and_word_order_of_pymodbus_reads_as_it_says() {
     assert!(held.len() > 100);
     let server = Server::start(&source("pymodbus", port, held));
     compare(&server, "pymodbus", held);
+    drop(server);
+    find_depth("pymodbus", port, held);
 }
 
 #[test]
@@ -76,6 +99,8 @@ fn every_area_and_float_order_of_libmodbus_reads_as_it_says() {
     assert!(held.len() > 100);
     let server = Server::start(&source("libmodbus", port, held));
     compare(&server, "libmodbus", held);
+    drop(server);
+    find_depth("libmodbus", port, held);
 }
 
 /// The independent client sees the same as we do: mbpoll reads our simulated press.

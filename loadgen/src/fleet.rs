@@ -143,8 +143,11 @@ fn modbus_config(addresses: &[SocketAddr], options: &Modbus) -> String {
         let _ = write!(
             text,
             "\n[[source]]\nname    = \"d{device}\"\nkind    = \"modbus\"\naddress = \"tcp://{address}\"\nunit_id = 1\n\
-             path    = \"fleet/d{device}\"\nevery   = \"{every}ms\"\ntimeout = \"1s\"\ndepth   = {depth}\n"
+             path    = \"fleet/d{device}\"\nevery   = \"{every}ms\"\ntimeout = \"1s\"\n"
         );
+        if depth > 0 {
+            let _ = writeln!(text, "depth   = {depth}");
+        }
         // One short line a tag: a configuration with as many tags as it may have stays below its size.
         text.push_str("tag = [\n");
         for tag in 0..tags {

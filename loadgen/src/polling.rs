@@ -44,12 +44,16 @@ pub(crate) struct Options {
     /// Registers from one tag to the next (goes into --config)
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=141))]
     pub(crate) stride: u16,
-    /// Requests that may be under way at once on a connection (goes into --config)
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    /// Requests that may be under way at once on a connection (goes into --config); 0: left out, so that
+    /// it is found out
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=16))]
     pub(crate) depth: u8,
     /// Round trip of every request to a measured device, made by the device; several may be under way
     #[arg(long, value_parser = crate::args::duration, requires = "measure")]
     pub(crate) round_trip: Option<Duration>,
+    /// Time that is not measured, after every device was polled
+    #[arg(long, value_parser = crate::args::duration, requires = "measure")]
+    pub(crate) warm_up: Option<Duration>,
     /// Process id of whoever polls: its CPU time per value is reported, by thread
     #[arg(long, requires = "measure")]
     pub(crate) server_pid: Option<u32>,
@@ -131,7 +135,8 @@ pub(crate) fn run(
 async fn measure(options: &Modbus, plant: &Plant, time: Duration) -> Result<Outcome, Failure> {
     let own = &options.polling;
     until_polled(options, plant).await?;
-    tokio::time::sleep((time / 10).min(Duration::from_secs(1)).max(options.every)).await;
+    let warm_up = own.warm_up.unwrap_or_else(|| (time / 10).min(Duration::from_secs(1)));
+    tokio::time::sleep(warm_up.max(options.every)).await;
     let pid = own.server_pid.map(|pid| pid.to_string());
     let cpu = || pid.as_deref().map(machine::threads_of).unwrap_or_default();
     let busy = || own.server_core.and_then(machine::core_busy_ns);

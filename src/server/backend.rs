@@ -349,6 +349,9 @@ impl Backend for SiteBackend {
                 .iter()
                 .flat_map(|s| s.counters.iter().map(|(name, count)| ((*name).to_owned(), *count)))
                 .collect();
+            let figures =
+                status.iter().flat_map(|s| s.figures.iter().map(|(name, value)| ((*name).to_owned(), *value)));
+            let figures = figures.collect();
             let mut last_data = status.as_ref().and_then(|status| status.last_data);
             if kind == "native" {
                 for port in shards {
@@ -375,6 +378,7 @@ impl Backend for SiteBackend {
                 last_data,
                 tags,
                 counters,
+                figures,
             }
         };
         self.site.sources().map(describe).collect()

@@ -8,6 +8,7 @@ use crate::server::stages::{LogStage, NativeParts, NativeStage};
 use crate::server::tag_routes::Routes;
 use config::SourceKind;
 use env::Clock;
+use env::clock::Alarms;
 use model::{Intake, LogPosition, ProducerId, Sequence, ShardId};
 use pipeline::{Pass, ShardIntake, ShardView, State};
 use ring::Flag;
@@ -210,7 +211,8 @@ fn spawn_sources(context: &ShardContext, site: &Arc<Site>, shard: ShardId, pass:
             SourceKind::Modbus(settings) => {
                 let (commander, commands) = model::device::commands(model::device::COMMANDS_WAITING_MAX);
                 flows::devices::register(&source.name, commander);
-                let run = modbus::run(name, path, settings.clone(), intake, clock, stop, commands);
+                let time = modbus::Time { clock, alarm: context.alarm() };
+                let run = modbus::run(name, path, settings.clone(), intake, time, stop, commands);
                 context.spawn(Lane::Telemetry, "modbus", run);
             }
             SourceKind::Opcua(settings) => {

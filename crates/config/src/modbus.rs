@@ -20,11 +20,14 @@ pub struct ModbusSource {
     pub every: Duration,
     /// Deadline of one request. Default 1 s.
     pub timeout: Duration,
-    /// Requests that may be under way at once, 1 to 16. Default 1, because many devices lose or
-    /// reorder pipelined requests.
-    pub depth: u8,
-    /// Unused registers that may be read along to join two tags into one request. Default 16.
-    pub coalesce_gap: u16,
+    /// Requests that are under way at once, 1 to 16. `None`: found out for the device, from 1 up to
+    /// `depth_max`, because many devices lose or reorder pipelined requests.
+    pub depth: Option<u8>,
+    /// Most requests under way at once where that is found out. Default 16.
+    pub depth_max: u8,
+    /// Unused registers that may be read along to join two tags into one request. `None`: what the
+    /// device's measured costs make worth it, 16 while they are not known.
+    pub coalesce_gap: Option<u16>,
     /// Most registers of one read; the protocol allows 125 (V1.1b3, 6.3).
     pub max_registers: u16,
     /// Most bits of one read; the protocol allows 2000 (V1.1b3, 6.1).

@@ -42,7 +42,8 @@ fn the_press_is_modbus() {
     assert_eq!((modbus.address.host.as_str(), modbus.address.port), ("127.0.0.1", 5021));
     assert_eq!((modbus.units.len(), modbus.units[0].unit_id, &modbus.units[0].name), (1, 1, &None));
     assert_eq!((modbus.every, modbus.timeout), (Duration::from_millis(100), Duration::from_secs(1)));
-    assert_eq!((modbus.depth, modbus.coalesce_gap, modbus.max_registers, modbus.max_bits), (1, 16, 125, 2000));
+    assert_eq!((modbus.depth, modbus.depth_max, modbus.coalesce_gap), (None, 16, None));
+    assert_eq!((modbus.max_registers, modbus.max_bits), (125, 2000));
     assert_eq!((modbus.busy_retries, modbus.demote_after), (2, 3));
     assert_eq!((modbus.demote_for, modbus.demote_max), (Duration::from_secs(10), Duration::from_secs(300)));
     let [temperature, pressure, vibration, cycles, running, fault] = &modbus.tags[..] else { panic!() };

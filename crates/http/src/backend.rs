@@ -257,6 +257,8 @@ pub struct SourceInfo {
     pub tags: usize,
     /// Counters by name, ever growing. Where there is one named `samples`, the dashboard shows its rate.
     pub counters: Vec<(String, u64)>,
+    /// Figures as they are now, by name: what was found out of a device.
+    pub figures: Vec<(String, u64)>,
 }
 
 /// How a shard's log is.

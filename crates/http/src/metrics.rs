@@ -53,6 +53,13 @@ fn of_sources(out: &mut Text, sources: &[SourceInfo], now_ns: i64) {
             out.sample("millstream_source_counter_total", &labels, *count as f64);
         }
     }
+    out.family("millstream_source_figure", "gauge", "What is so of a source now, by the figure's name.");
+    for source in sources {
+        for (name, value) in &source.figures {
+            let labels = [("source", source.name.as_str()), ("figure", name.as_str())];
+            out.sample("millstream_source_figure", &labels, *value as f64);
+        }
+    }
 }
 
 /// A metric of each shard: name, type, help, and how it is read.

@@ -91,6 +91,7 @@ mod tests {
             last_data: None,
             tags: 1,
             counters: vec![("samples".to_owned(), count)],
+            figures: Vec::new(),
         }
     }
 

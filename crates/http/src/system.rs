@@ -86,6 +86,7 @@ pub(crate) fn sources_json(app: &App) -> Value {
 
 pub(crate) fn source_json(source: &SourceInfo) -> Value {
     let counters: Map<String, Value> = source.counters.iter().map(|(name, n)| (name.clone(), json!(n))).collect();
+    let figures: Map<String, Value> = source.figures.iter().map(|(name, n)| (name.clone(), json!(n))).collect();
     json!({
         "name": source.name,
         "kind": source.kind,
@@ -98,6 +99,7 @@ pub(crate) fn source_json(source: &SourceInfo) -> Value {
         "last_data": source.last_data.map(|time| time.to_string()),
         "tags": source.tags,
         "counters": counters,
+        "figures": figures,
     })
 }
 

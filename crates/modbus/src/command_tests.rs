@@ -302,7 +302,7 @@ fn a_write_overtakes_reads_and_both_overtake_polls() {
 fn commands_without_end_delay_polls_and_never_stop_them() {
     // Polls always wait: a cycle of several requests is due each millisecond.
     let mut settings = device(1);
-    (settings.every, settings.coalesce_gap) = (std::time::Duration::from_millis(1), 0);
+    (settings.every, settings.coalesce_gap) = (std::time::Duration::from_millis(1), Some(0));
     let mut rig = Rig::new(&settings);
     let mut waiting: Vec<Answering> = (0..100).map(|value| rig.write("count", Value::I64(value))).collect();
     rig.run(20);

@@ -30,12 +30,16 @@ pub enum Counter {
     Reconnects,
     /// Connections that could not be made.
     ConnectFailures,
-    /// Times that pipelining was given up for a while.
+    /// Times that fewer requests were put under way at once after trouble.
     DepthFallbacks,
+    /// Depths that were tried.
+    DepthTrials,
     /// Times that a unit was demoted.
     Demotions,
     /// Requests taken apart after exception 02 or 03.
     Splits,
+    /// Times that the requests were planned anew, because reading gaps along costs more or less.
+    Replans,
     /// Bytes received.
     BytesIn,
     /// Bytes sent.
@@ -51,7 +55,7 @@ pub enum Counter {
 }
 
 /// Names in the order of [`Counter`].
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 22] = [
     "polls",
     "answers",
     "timeouts",
@@ -64,8 +68,10 @@ const NAMES: [&str; 20] = [
     "reconnects",
     "connect_failures",
     "depth_fallbacks",
+    "depth_trials",
     "demotions",
     "splits",
+    "replans",
     "bytes_in",
     "bytes_out",
     "readings_shed",

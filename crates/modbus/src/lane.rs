@@ -16,7 +16,7 @@ use crate::exception::Failure;
 use crate::gaps::{GapRun, LOOK_EVERY_NS, Moment, Span, tag_runs};
 use crate::layout::Group;
 use crate::outlet::{Out, Tags, UNTOLD};
-use crate::plan::{Block, split};
+use crate::plan::{Block, blocks, split};
 use crate::schedule::Timing;
 use model::{Quality, Reading, TagId, TimestampNs, Value};
 use std::collections::VecDeque;
@@ -88,10 +88,16 @@ pub(crate) struct Lane {
     skipped: GapRun,
     shed: GapRun,
     on_time_in_row: u32,
+    /// A cycle was due while the one under way was not over.
+    behind: bool,
     look_at_ns: Option<u64>,
     all_told: Option<Quality>,
     rejoin_at_ns: Option<u64>,
     rejoin_ns: u64,
+    /// Points that begin a request since one that went across was refused, sorted.
+    cuts: Vec<u32>,
+    /// The group was planned anew.
+    replanned: bool,
 }
 
 impl Lane {
@@ -116,10 +122,13 @@ impl Lane {
             skipped: GapRun::default(),
             shed: GapRun::default(),
             on_time_in_row: 0,
+            behind: false,
             look_at_ns: None,
             all_told: None,
             rejoin_at_ns: None,
             rejoin_ns: REJOIN_NS.0,
+            cuts: Vec::new(),
+            replanned: false,
         }
     }
 
@@ -151,24 +160,35 @@ impl Lane {
         self.end_if_done(group, tags, out);
     }
 
-    /// Joins what was split, now and then, to see whether the device takes it now.
+    /// Joins what was split, now and then, to see whether the device takes it now; follows a new plan,
+    /// but for what was split.
     fn rejoin(&mut self, group: &Group, tags: &Tags, out: &mut Out<'_>) {
-        if self.rejoin_at_ns.is_none_or(|at| at > out.now.mono_ns) {
+        if self.rejoin_at_ns.is_some_and(|at| at <= out.now.mono_ns) {
+            self.rejoin_at_ns = None;
+            self.cuts.clear();
+        } else if !self.replanned {
             return;
         }
-        self.rejoin_at_ns = None;
+        self.replanned = false;
         for request in &mut self.requests {
             if request.gap.is_open() {
                 out.gap(&request.runs(group, tags), request.gap.end(out.now));
             }
         }
-        self.requests = group.plan.blocks.iter().copied().map(Request::new).collect();
+        let blocks = blocks(&group.plan.points, &group.limits, &self.cuts);
+        self.requests = blocks.into_iter().map(Request::new).collect();
         self.start = 0;
+    }
+
+    /// The group was planned anew: the next cycle follows it.
+    pub(crate) const fn replan(&mut self) {
+        self.replanned = true;
     }
 
     /// Counts due polls that were skipped because the one before was still under way.
     pub(crate) fn skip(&mut self, missed: u64, out: &mut Out<'_>) {
         self.on_time_in_row = 0;
+        self.behind |= self.active;
         out.counters.add(Counter::CyclesSkipped, missed);
         let from = self.missed_from(missed, out.now);
         let span = self.skipped.miss(out.now, from, model::GapReason::CycleSkipped, missed);
@@ -295,6 +315,9 @@ impl Lane {
             out.gap(&request.runs(group, tags), request.gap.end(out.now));
         }
         request.block = head;
+        if let Err(place) = self.cuts.binary_search(&tail.first) {
+            self.cuts.insert(place, tail.first);
+        }
         let second = self.requests.len() as u32;
         let mut request = Request::new(tail);
         request.failure = self.requests[at as usize].failure;
@@ -375,6 +398,10 @@ impl Lane {
         let done = self.queue.is_empty() && self.in_flight == 0;
         if self.active && done {
             self.active = false;
+            // Longer than its time, and all well: the next begins at once, not at its next due time.
+            if std::mem::take(&mut self.behind) && self.failed == 0 {
+                self.timing.early(out.now.mono_ns);
+            }
             self.flush(group, tags, out);
             self.book(group, tags, out);
         } else if self.readings.len() >= READINGS_MAX {

@@ -6,7 +6,7 @@
 //! - L1: tags are declared unit by unit, each unit's in file order, so that ids of new tags are
 //!   consecutive and a cycle's readings are mostly a run of them.
 
-use crate::plan::{Limits, Plan, Point, plan};
+use crate::plan::{Limits, Plan, Point, blocks, plan};
 use config::ModbusSource;
 use model::{PathError, TagDeclaration, TagPath};
 use std::{collections::BTreeMap, time::Duration};
@@ -24,7 +24,20 @@ pub struct Group {
     pub every_ns: u64,
     /// Points and requests.
     pub plan: Plan,
+    /// What the requests were planned by.
+    pub limits: Limits,
 }
+
+impl Group {
+    /// Plans the requests anew with another gap; the points stay.
+    pub fn replan(&mut self, gap: u16) {
+        self.limits.gap = gap;
+        self.plan.blocks = blocks(&self.plan.points, &self.limits, &[]);
+    }
+}
+
+/// Unused registers that are read along while the device's costs are not known.
+pub const GAP_FIRST: u16 = 16;
 
 /// The groups of every unit, the fastest first, and the tags that nothing can read.
 #[must_use]
@@ -37,13 +50,17 @@ pub fn groups(settings: &ModbusSource) -> (Vec<Group>, Vec<u32>) {
             None => refused.push(index),
         }
     }
-    let limits = Limits { gap: settings.coalesce_gap, registers: settings.max_registers, bits: settings.max_bits };
+    let limits = Limits {
+        gap: settings.coalesce_gap.unwrap_or(GAP_FIRST),
+        registers: settings.max_registers,
+        bits: settings.max_bits,
+    };
     let mut groups = Vec::with_capacity(by_time.len());
     for (every_ns, points) in by_time {
         let plan = plan(points, &limits);
         refused.extend(&plan.refused);
         if !plan.points.is_empty() {
-            groups.push(Group { every_ns, plan });
+            groups.push(Group { every_ns, plan, limits });
         }
     }
     (groups, refused)

@@ -3,7 +3,7 @@
 //!
 //! Purpose: read registers and bits as the configuration says, and give the pass readings, gaps,
 //! states and counts; carry out commands between the polls, before those that wait. Pure inside
-//! ([`codec`], [`mod@write`], [`plan`], [`decode`], [`encode`], [`session`], [`schedule`], [`poller`] take
+//! ([`codec`], [`mod@write`], [`plan`], [`cost`], [`depth`], [`decode`], [`encode`], [`session`], [`schedule`], [`poller`] take
 //! bytes and times and say what to do), I/O outside ([`source`], [`mod@probe`]).
 //!
 //! Standards: *Modbus Application Protocol Specification V1.1b3*; *Modbus Messaging on TCP/IP
@@ -26,8 +26,10 @@
 pub mod backoff;
 pub mod codec;
 mod command;
+pub mod cost;
 pub mod counters;
 pub mod decode;
+pub mod depth;
 pub mod encode;
 pub mod exception;
 pub mod gaps;
@@ -57,4 +59,4 @@ mod settings;
 
 pub use loss::Loss;
 pub use probe::{ProbeReport, probe};
-pub use source::run;
+pub use source::{Time, run};

@@ -130,14 +130,24 @@ pub fn plan(mut points: Vec<Point>, limits: &Limits) -> Plan {
         fits
     });
     points.sort_by_key(|point| (point.area, point.address, point.span, point.tag));
+    let blocks = blocks(&points, limits, &[]);
+    Plan { points, blocks, refused }
+}
+
+/// The requests over planned points; `cuts` are indices of points that begin a request, because the
+/// device refused one that went across (sorted).
+#[must_use]
+pub fn blocks(points: &[Point], limits: &Limits, cuts: &[u32]) -> Vec<Block> {
     let mut blocks = Vec::new();
-    let mut first = 0;
+    let (mut first, mut cuts) = (0, cuts.iter().map(|cut| *cut as usize).peekable());
     while first < points.len() {
-        let count = run_length(&points[first..], limits);
-        blocks.extend(Block::of(&points, first, count));
+        while cuts.next_if(|cut| *cut <= first).is_some() {}
+        let end = cuts.peek().map_or(points.len(), |cut| points.len().min(*cut));
+        let count = run_length(&points[first..end], limits);
+        blocks.extend(Block::of(points, first, count));
         first += count;
     }
-    Plan { points, blocks, refused }
+    blocks
 }
 
 /// How many of the points one block reads, from 1.

@@ -18,7 +18,9 @@
 
 use crate::codec::ReadRequest;
 use crate::command::{Ask, Desk};
+use crate::cost::is_other;
 use crate::counters::{Counter, Counters};
+use crate::depth::Depth;
 use crate::exception::Failure;
 use crate::gaps::Moment;
 use crate::health;
@@ -87,6 +89,25 @@ pub struct Poller {
     session: Session,
     polls: Polls,
     commands_in_row: u32,
+    figures: Figures,
+    /// When the requests may be planned anew; `None`: the configuration gives the gap.
+    replan_at_ns: Option<u64>,
+}
+
+/// Figures as they were said last, by name.
+type Figures = [(&'static str, u64); 6];
+
+/// Shortest time between two plans, in nanoseconds: one minute. The first may follow after a tenth of it.
+const REPLAN_EVERY_NS: u64 = 60_000_000_000;
+
+/// The depth that is told, or is to be found out. A device that wants rest after each answer gets one
+/// request at a time.
+fn depth(settings: &ModbusSource) -> Depth {
+    match settings.depth {
+        Some(depth) => Depth::told(depth),
+        None if settings.request_delay.is_zero() => Depth::found(settings.depth_max),
+        None => Depth::told(1),
+    }
 }
 
 impl Poller {
@@ -109,7 +130,7 @@ impl Poller {
             .map(|(unit, ids)| Unit::new(unit, ids, settings, demotion));
         let session = SessionSettings {
             timeout_ns: ns(settings.timeout),
-            depth: settings.depth,
+            depth: depth(settings),
             connect_delay_ns: ns(settings.connect_delay),
             request_delay_ns: ns(settings.request_delay),
         };
@@ -117,6 +138,8 @@ impl Poller {
         let mut poller = Poller {
             session: Session::new(session, seed),
             commands_in_row: 0,
+            figures: Figures::default(),
+            replan_at_ns: settings.coalesce_gap.is_none().then_some(0),
             polls: Polls {
                 desk: Desk::new(settings),
                 address: settings.address.to_string(),
@@ -232,6 +255,7 @@ impl Poller {
         if self.polls.changed {
             self.expect();
         }
+        self.session.hold_depth(self.polls.desk.next_ns().is_some());
         while self.session.can_send(now.mono_ns) {
             let poll_first = self.commands_in_row >= COMMANDS_IN_ROW_MAX;
             let sent = (poll_first && self.send_poll(now)) || self.send_command(now) || self.send_poll(now);
@@ -272,7 +296,23 @@ impl Poller {
         true
     }
 
+    /// Plans the requests anew where what was measured says that another gap is worth reading along.
+    fn replan(&mut self, now: Moment) {
+        let Some(at_ns) = self.replan_at_ns.as_mut().filter(|at_ns| **at_ns <= now.mono_ns) else { return };
+        if *at_ns == 0 {
+            *at_ns = now.mono_ns.saturating_add(REPLAN_EVERY_NS / 10);
+            return;
+        }
+        let gap = self.polls.groups.first().map_or(0, |group| group.limits.gap);
+        let Some(wanted) = self.session.cost().gap().filter(|wanted| is_other(gap, *wanted)) else { return };
+        *at_ns = now.mono_ns.saturating_add(REPLAN_EVERY_NS);
+        self.polls.groups.iter_mut().for_each(|group| group.replan(wanted));
+        self.polls.units.iter_mut().flat_map(|unit| &mut unit.lanes).for_each(Lane::replan);
+        self.polls.counters.add(Counter::Replans, 1);
+    }
+
     fn count(&mut self, now: Moment, intake: &dyn Intake) {
+        self.replan(now);
         let source = self.polls.source;
         let (done, failed) = self.polls.desk.drain_counts();
         self.polls.counters.add(Counter::CommandsDone, done);
@@ -280,6 +320,19 @@ impl Poller {
         self.polls.counted_ns = now.mono_ns;
         self.session.counters().drain(|name, count| intake.count(source, name, count));
         self.polls.counters.drain(|name, count| intake.count(source, name, count));
+        let (depth, costs) = (self.session.known_depth(), self.session.cost().costs());
+        let figures = [
+            ("depth", u64::from(depth.proven())),
+            ("depth_tried", depth.trial().map_or(0, u64::from)),
+            ("depth_barred", depth.barred().map_or(0, u64::from)),
+            ("request_us", costs.map_or(0, |costs| (costs.request_ns / 1e3).round() as u64)),
+            ("register_ns", costs.map_or(0, |costs| (costs.byte_ns * 2.0).round() as u64)),
+            ("coalesce_gap", self.polls.groups.first().map_or(0, |group| u64::from(group.limits.gap))),
+        ];
+        if self.figures != figures {
+            self.figures = figures;
+            figures.iter().for_each(|(name, value)| intake.figure(source, name, *value));
+        }
     }
 
     /// Tells the session of which units silence is judged: those that are polled, or all.

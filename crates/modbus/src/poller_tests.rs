@@ -368,7 +368,7 @@ fn refused_readings_are_a_gap_and_bad_ones_are_told_again() {
 fn a_pipelined_device_that_loses_bursts_is_read_whole_one_by_one() {
     let tags = (0..6).map(|i| holding(i * 200)).collect();
     let mut pipelined = source(502, 1, tags);
-    pipelined.depth = 4;
+    pipelined.depth = Some(4);
     pipelined.every = Duration::from_secs(1);
     let mut last = u64::MAX;
     let mut rig = Rig::new(&pipelined, |ms, _| {
@@ -380,6 +380,107 @@ fn a_pipelined_device_that_loses_bursts_is_read_whole_one_by_one() {
         assert_eq!(rig.said.qualities(tag), [Quality::GOOD], "tag {tag}");
     }
     assert_eq!(rig.said.counted("depth_fallbacks"), 1);
+}
+
+/// A source whose depth is to be found out, with as many requests a cycle as tags.
+fn probing(tags: u16) -> ModbusSource {
+    let mut probing = source(502, 1, (0..tags).map(|i| holding(i * 200)).collect());
+    (probing.depth, probing.every, probing.timeout) = (None, Duration::from_secs(1), Duration::from_millis(200));
+    probing
+}
+
+/// Most requests that were sent within one millisecond.
+fn burst_max(asked: &[(u64, ReadRequest)]) -> usize {
+    asked.chunk_by(|one, next| one.0 / MS == next.0 / MS).map(<[_]>::len).max().unwrap_or_default()
+}
+
+#[test]
+fn a_depth_is_found_out_for_a_device_that_stands_it() {
+    let mut rig = Rig::new(&probing(40), |_, _| Reply::Own);
+    rig.until(2_000);
+    assert_eq!(burst_max(&rig.asked), 1);
+    rig.until(60_000);
+    assert_eq!((burst_max(&rig.asked), rig.poller.session().known_depth().proven()), (16, 16));
+    assert_eq!((rig.said.counted("timeouts"), rig.said.counted("depth_fallbacks")), (0, 0));
+    assert_eq!(rig.said.counted("depth_trials"), 4);
+    assert_eq!(rig.said.figures.borrow()["depth"], 16);
+}
+
+/// A device of two connections' worth of buffers drops what it has no room for. Found out at the cost of
+/// a few late answers, and of no value.
+#[test]
+fn a_device_that_loses_what_is_too_much_is_asked_less_and_read_whole() {
+    for (bad, counter) in [((|| Reply::Silence) as fn() -> Reply, "timeouts"), (|| Reply::Exception(6), "exceptions")] {
+        let mut seen = (u64::MAX, 0);
+        let mut rig = Rig::new(&probing(40), move |ms, _| {
+            seen = if seen.0 == ms { (ms, seen.1 + 1) } else { (ms, 1) };
+            if seen.1 > 2 { bad() } else { Reply::Own }
+        });
+        rig.until(120_000);
+        let known = *rig.poller.session().known_depth();
+        assert_eq!((known.proven(), known.barred()), (2, Some(4)), "{counter}");
+        assert_eq!((burst_max(&rig.asked), rig.said.counted("depth_fallbacks")), (4, 1), "{counter}");
+        assert!((1..=3).contains(&rig.said.counted(counter)), "{counter}");
+        for tag in 0..40 {
+            assert_eq!(rig.said.qualities(tag), [Quality::GOOD], "tag {tag}, {counter}");
+        }
+    }
+}
+
+/// A device that takes one request at a time closes the connection when it gets more.
+#[test]
+fn a_device_that_closes_at_a_depth_closes_once() {
+    let mut seen = (u64::MAX, 0);
+    let mut rig = Rig::new(&probing(40), move |ms, _| {
+        seen = if seen.0 == ms { (ms, seen.1 + 1) } else { (ms, 1) };
+        if seen.1 > 1 { Reply::Close } else { Reply::Own }
+    });
+    rig.until(120_000);
+    let known = *rig.poller.session().known_depth();
+    assert_eq!((known.proven(), known.barred(), rig.said.counted("reconnects")), (1, Some(2), 1));
+    assert_eq!(rig.said.counted("depth_fallbacks"), 1);
+}
+
+#[test]
+fn a_gap_is_read_along_where_the_device_makes_it_worth_it() {
+    // 20 unused registers between runs of 1, 10 and 40 tags: more than the first plan joins
+    let places = (0..1).chain(21..31).chain(51..91);
+    let mut measured = source(502, 1, places.map(holding).collect());
+    (measured.coalesce_gap, measured.every, measured.timeout) = (None, Duration::from_secs(1), Duration::from_secs(5));
+    for (register_ms, request_ms, joined) in [(1, 60, true), (2, 6, false)] {
+        let mut rig =
+            Rig::new(&measured, move |_, asked| Reply::After(request_ms + register_ms * u64::from(asked.quantity)));
+        rig.until(60_000);
+        let last: Vec<u16> = rig.asked.iter().rev().take(3).map(|(_, asked)| asked.quantity).collect();
+        assert_eq!(last == [91; 3], joined, "{last:?}");
+        assert_eq!(rig.said.counted("replans"), 1);
+        let figures = rig.said.figures.borrow();
+        assert_eq!(figures["register_ns"], register_ms * MS);
+        assert!((1_000 * request_ms..=1_000 * request_ms + 1_000).contains(&figures["request_us"]), "{figures:?}");
+        assert!(
+            figures["coalesce_gap"] == request_ms / register_ms
+                || figures["coalesce_gap"] == request_ms / register_ms + 1
+                || !joined
+        );
+        assert_eq!(rig.said.qualities(50), [Quality::GOOD]);
+    }
+}
+
+/// What a device refuses to read across stays apart when the requests are planned anew.
+#[test]
+fn a_hole_that_was_learned_outlasts_a_new_plan() {
+    let places = (0..1).chain(11..31).chain(51..91);
+    let mut measured = source(502, 1, places.map(holding).collect());
+    (measured.coalesce_gap, measured.every, measured.timeout) = (None, Duration::from_secs(1), Duration::from_secs(5));
+    let mut rig = Rig::new(&measured, |_, asked| {
+        let end = asked.address + asked.quantity;
+        if asked.address <= 5 && end > 5 { Reply::Exception(2) } else { Reply::After(60 + u64::from(asked.quantity)) }
+    });
+    rig.until(100_000);
+    assert_eq!((rig.said.counted("replans"), rig.said.counted("exceptions")), (1, 1));
+    let last: Vec<(u16, u16)> =
+        rig.asked.iter().rev().take(2).map(|(_, asked)| (asked.address, asked.quantity)).collect();
+    assert!(last.contains(&(0, 1)) && last.contains(&(11, 80)), "{last:?}");
 }
 
 #[test]
@@ -443,7 +544,7 @@ proptest::proptest! {
     ) {
         let mut chaotic = source(502, units, addresses.iter().map(|address| holding(*address)).collect());
         chaotic.every = Duration::from_millis(500);
-        chaotic.depth = depth;
+        chaotic.depth = Some(depth);
         chaotic.request_delay = Duration::from_millis(delay_ms);
         chaotic.demote_max = Duration::from_secs(20);
         let mut rig = Rig::new(&chaotic, |ms, request| random_reply(seed, ms, 60_000, request));

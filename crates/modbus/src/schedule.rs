@@ -5,7 +5,7 @@
 //!
 //! Invariants
 //! - S1: due times keep their phase: they are `base + n * every`, whatever happened between.
-//! - S2: no poll is ever queued: a due time that finds the one before under way is skipped and
+//! - S2: no poll is queued: a due time that finds the one before under way is skipped and
 //!   counted, and so is each that passed while nobody looked.
 //! - S3: a demoted unit has at most one request under way: its probe.
 //!
@@ -13,6 +13,13 @@
 
 /// Longest wait from the start to the first poll of a cycle, in nanoseconds: 1 s.
 const FIRST_WITHIN_NS: u64 = 1_000_000_000;
+
+/// Due times fall on multiples of a slot of a sixty-fourth of their interval, at most this long, in
+/// nanoseconds: 20 ms. So cycles of many sources are spread, and yet one wake-up and one commit of the
+/// log serve those of a slot.
+const SLOT_NS_MAX: u64 = 20_000_000;
+/// Slots of an interval, at least.
+const SLOTS: u64 = 64;
 
 /// Due times of one cycle of one unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +51,9 @@ impl Timing {
     #[must_use]
     pub fn new(now_ns: u64, every_ns: u64, phase_ns: u64) -> Timing {
         let every_ns = every_ns.max(1);
+        let slot_ns = (every_ns / SLOTS).clamp(1, SLOT_NS_MAX);
         let phase_ns = phase_ns % every_ns;
+        let phase_ns = phase_ns.saturating_sub(now_ns.saturating_add(phase_ns) % slot_ns);
         let first = phase_ns.min(phase_ns % FIRST_WITHIN_NS);
         let early = (first < phase_ns).then_some(now_ns.saturating_add(first));
         Timing { every_ns, due_ns: now_ns.saturating_add(phase_ns), early }

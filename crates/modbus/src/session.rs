@@ -16,7 +16,9 @@
 
 use crate::backoff::Backoff;
 use crate::codec::{self, Adu, Answer, Mismatch, ReadRequest, Splitter};
+use crate::cost::Cost;
 use crate::counters::{Counter, Counters};
+use crate::depth::{Depth, Trouble};
 use crate::loss::Loss;
 use crate::write::{Confirmed, Echo, Write, WriteRequest};
 use std::collections::VecDeque;
@@ -30,8 +32,6 @@ const UNKNOWN_MAX: u32 = 256;
 const STRIKES_MAX: u32 = 4;
 /// Shortest time that a given-up id stays out of use, in nanoseconds: one minute.
 const GIVEN_UP_NS: u64 = 60_000_000_000;
-/// First and longest time without pipelining after a burst was lost: one minute, one hour.
-const FALLBACK_NS: (u64, u64) = (60_000_000_000, 3_600_000_000_000);
 /// Bytes that wait for the socket when no more is sent: the reads of the deepest pipeline. One
 /// request more, of at most [`codec::ADU_BYTES_MAX`], may have joined them.
 const OUTBOX_BYTES_MAX: usize = 16 * codec::REQUEST_BYTES;
@@ -41,8 +41,8 @@ const OUTBOX_BYTES_MAX: usize = 16 * codec::REQUEST_BYTES;
 pub struct SessionSettings {
     /// Deadline of a request, in nanoseconds.
     pub timeout_ns: u64,
-    /// Requests under way at once, from 1.
-    pub depth: u8,
+    /// Requests under way at once: told, or to be found out.
+    pub depth: Depth,
     /// Wait after connecting, in nanoseconds.
     pub connect_delay_ns: u64,
     /// Wait between an answer and the next request, in nanoseconds.
@@ -159,9 +159,10 @@ pub struct Session {
     flights: Vec<Flight>,
     given_up: VecDeque<GivenUp>,
     next_transaction: u16,
-    depth: u8,
-    depth_again_ns: u64,
-    fallback_ns: u64,
+    depth: Depth,
+    /// What the depth said last.
+    depth_now: u8,
+    cost: Cost,
     outbox: Vec<u8>,
     quiet_until_ns: u64,
     backoff: Backoff,
@@ -185,12 +186,12 @@ impl Session {
             settings,
             phase: Phase::Waiting(0),
             splitter: Splitter::default(),
-            flights: Vec::with_capacity(usize::from(settings.depth)),
+            flights: Vec::new(),
             given_up: VecDeque::new(),
             next_transaction: seed as u16,
-            depth: settings.depth.max(1),
-            depth_again_ns: 0,
-            fallback_ns: FALLBACK_NS.0,
+            depth: settings.depth,
+            depth_now: settings.depth.now(0),
+            cost: Cost::default(),
             outbox: Vec::with_capacity(OUTBOX_BYTES_MAX),
             quiet_until_ns: 0,
             backoff: Backoff::new(seed),
@@ -224,6 +225,7 @@ impl Session {
     pub fn on_connected(&mut self, now_ns: u64) {
         let until = now_ns.saturating_add(self.settings.connect_delay_ns);
         self.phase = if until > now_ns { Phase::Settling(until) } else { Phase::Open };
+        self.depth.on_unrest(now_ns);
         if std::mem::replace(&mut self.was_open, true) {
             self.counters.add(Counter::Reconnects, 1);
         }
@@ -237,7 +239,9 @@ impl Session {
         }
         if loss.is_protocol() {
             self.counters.add(Counter::BadFrames, 1);
-            self.fall_back(now_ns);
+            self.on_trouble(now_ns, Trouble::Protocol);
+        } else if matches!(loss, Loss::ClosedByPeer | Loss::Io(_)) && self.flights.len() > 1 {
+            self.on_trouble(now_ns, Trouble::Closed);
         }
         self.loss = Some(loss);
         self.phase = Phase::Waiting(now_ns.saturating_add(self.backoff.next_ns()));
@@ -254,12 +258,10 @@ impl Session {
 
     /// Whether a request may be sent now.
     pub fn can_send(&mut self, now_ns: u64) -> bool {
-        if self.depth < self.settings.depth && now_ns >= self.depth_again_ns {
-            self.depth = self.settings.depth;
-        }
+        self.depth_now = self.depth.now(now_ns);
         self.phase == Phase::Open
             && now_ns >= self.quiet_until_ns
-            && self.flights.len() < usize::from(self.depth)
+            && self.flights.len() < usize::from(self.depth_now)
             && self.outbox.len() < OUTBOX_BYTES_MAX
     }
 
@@ -292,6 +294,7 @@ impl Session {
         }
         let transaction = self.transaction();
         let burst = !self.flights.is_empty();
+        self.depth.on_send(now_ns, !burst);
         if burst {
             self.flights.iter_mut().for_each(|flight| flight.burst = true);
         }
@@ -330,7 +333,13 @@ impl Session {
             return self.on_stray(now_ns, frame);
         };
         let outcome = self.flights[at].expected.check(frame).map_err(Loss::Mismatch)?;
+        let ahead = self.flights[..at].iter().any(|before| before.expected.unit() == frame.unit);
         let flight = self.flights.remove(at);
+        if let Outcome::Data(data) = outcome {
+            let since_ns = self.heard_ns.map_or(flight.sent_ns, |heard_ns| heard_ns.max(flight.sent_ns));
+            self.cost.add(data.len(), now_ns.saturating_sub(since_ns));
+        }
+        self.on_depth(now_ns, flight.burst, ahead, outcome);
         self.heard(now_ns);
         self.heard_ns = Some(now_ns);
         self.backoff.reset();
@@ -341,6 +350,21 @@ impl Session {
         }
         results(flight.ticket, flight.sent_ns, outcome);
         Ok(())
+    }
+
+    /// What an answer says of the depth; `ahead`: it came before that of an earlier request of its unit.
+    fn on_depth(&mut self, now_ns: u64, burst: bool, ahead: bool, outcome: Outcome<'_>) {
+        match outcome {
+            Outcome::Exception(0x06 | 0x0A | 0x0B) if burst => self.on_trouble(now_ns, Trouble::Busy),
+            Outcome::Exception(_) => self.depth.on_unrest(now_ns),
+            _ if ahead => self.on_trouble(now_ns, Trouble::OutOfOrder),
+            _ => {}
+        }
+        if self.depth.on_answer(now_ns) {
+            // What a request costs depends on how many are under way.
+            self.cost.forget();
+            self.counters.add(Counter::DepthTrials, u64::from(self.depth.trial().is_some()));
+        }
     }
 
     /// An answer to nothing under way: late, unknown or doubled.
@@ -397,11 +421,12 @@ impl Session {
         });
         self.quiet_until_ns = self.quiet_until_ns.max(now_ns.saturating_add(self.settings.request_delay_ns));
         let others_answered = self.heard_ns.is_some_and(|heard| heard > flight.sent_ns);
+        let burst = flight.burst && !flight.suspect;
+        self.depth.on_unrest(now_ns);
+        if burst && (others_answered || self.depth.trial().is_some()) {
+            self.on_trouble(now_ns, Trouble::Lost);
+        }
         if others_answered {
-            let burst = flight.burst && !flight.suspect;
-            if burst {
-                self.fall_back(now_ns);
-            }
             return burst;
         }
         if self.strikes == 0 || flight.sent_ns >= self.struck_ns {
@@ -416,14 +441,29 @@ impl Session {
         self.strikes >= STRIKES_MAX || (self.strikes >= 2 && self.silent.covers(&self.expected))
     }
 
-    /// One request at a time for a while, longer each time.
-    fn fall_back(&mut self, now_ns: u64) {
-        if self.depth > 1 {
-            self.depth = 1;
-            self.depth_again_ns = now_ns.saturating_add(self.fallback_ns);
-            self.fallback_ns = self.fallback_ns.saturating_mul(2).min(FALLBACK_NS.1);
+    /// Pipelining may be to blame: fewer requests at once, where that is so.
+    fn on_trouble(&mut self, now_ns: u64, trouble: Trouble) {
+        if self.depth.on_trouble(now_ns, trouble) {
+            self.depth_now = self.depth.now(now_ns);
             self.counters.add(Counter::DepthFallbacks, 1);
         }
+    }
+
+    /// Commands wait or are under way, or not any more (W3).
+    pub fn hold_depth(&mut self, held: bool) {
+        self.depth.hold(held);
+    }
+
+    /// What is known of the time that requests and bytes take.
+    #[must_use]
+    pub const fn cost(&self) -> &Cost {
+        &self.cost
+    }
+
+    /// What is known of how many requests the device takes at once.
+    #[must_use]
+    pub const fn known_depth(&self) -> &Depth {
+        &self.depth
     }
 
     /// The next id that is neither under way nor given up; both are far fewer than there are ids.
@@ -485,7 +525,7 @@ impl Session {
     /// Requests that may be under way at once, now.
     #[must_use]
     pub const fn depth(&self) -> u8 {
-        self.depth
+        self.depth_now
     }
 
     /// Requests under way.
@@ -503,7 +543,8 @@ impl Session {
 /// Entry for a fuzz target: any bytes come while requests are under way. Panics where a request
 /// does not end exactly once (T1), or where data is not as long as was asked for (T2).
 pub fn fuzz_answers(bytes: &[u8]) {
-    let settings = SessionSettings { timeout_ns: 1_000, depth: 16, connect_delay_ns: 0, request_delay_ns: 0 };
+    let settings =
+        SessionSettings { timeout_ns: 1_000, depth: Depth::told(16), connect_delay_ns: 0, request_delay_ns: 0 };
     let mut session = Session::new(settings, 0);
     let connecting = session.begin_connect(0);
     assert!(connecting, "a new session wants to connect");

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 const MS: u64 = 1_000_000;
 
 fn settings(depth: u8) -> SessionSettings {
-    SessionSettings { timeout_ns: 100 * MS, depth, connect_delay_ns: 0, request_delay_ns: 0 }
+    SessionSettings { timeout_ns: 100 * MS, depth: Depth::told(depth), connect_delay_ns: 0, request_delay_ns: 0 }
 }
 
 fn ask(unit: u8, quantity: u16) -> ReadRequest {

@@ -15,27 +15,37 @@ use crate::loss::Loss;
 use crate::poller::Poller;
 use config::ModbusSource;
 use env::Clock;
+use env::clock::Alarm;
 use model::device::{Commands, DeviceError, Pending};
 use model::{Intake, SourceId, SourceState, TagId};
 use std::collections::hash_map::DefaultHasher;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::hash::{Hash, Hasher};
 use std::io::ErrorKind;
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::sleep;
 
 /// Bytes of the read buffer: thirty of the longest frames.
 const BUFFER_BYTES: usize = 8 * 1024;
 /// Buffers read in one wake-up before others have their turn.
-const READ_BUDGET: usize = 4;
+const READS_MAX: usize = 4;
 /// Wait before a refused declaration is tried again.
 const DECLARE_AGAIN: Duration = Duration::from_secs(5);
-/// Longest sleep; what is due later is looked at then.
-const SLEEP_MAX: Duration = Duration::from_secs(3600);
+
+/// What a source knows of time: the machine's clocks, and an alarm of its own.
+pub struct Time {
+    /// The clocks.
+    pub clock: Rc<dyn Clock>,
+    /// Goes off at times of that clock.
+    pub alarm: Box<dyn Alarm>,
+}
 
 /// Runs a Modbus TCP source until `stop` ends: declares it and its tags (`path[/unit]/tag`), polls
 /// its units, and says readings, gaps, states and counts through `intake`. Spawn it on the shard's
@@ -50,7 +60,7 @@ pub async fn run(
     path: String,
     settings: ModbusSource,
     intake: Rc<dyn Intake>,
-    clock: Rc<dyn Clock>,
+    time: Time,
     stop: impl Future<Output = ()>,
     mut commands: Commands,
 ) {
@@ -65,10 +75,10 @@ pub async fn run(
         return;
     };
     let mut hasher = DefaultHasher::new();
+    let Time { clock, alarm } = time;
     (&name, clock.wall().0).hash(&mut hasher);
     let poller = Poller::new(&settings, source, &ids, hasher.finish());
-    let sleep = Box::pin(sleep(Duration::ZERO));
-    let mut shell = Shell { settings, intake, clock, poller, commands, sleep, asleep_until: None };
+    let mut shell = Shell { settings, intake, clock, poller, commands, alarm, armed_ns: u64::MAX, next_ns: 0 };
     tokio::select! {
         biased;
         () = stop.as_mut() => {}
@@ -140,17 +150,11 @@ struct Shell {
     clock: Rc<dyn Clock>,
     poller: Poller,
     commands: Commands,
-    sleep: Pin<Box<Sleep>>,
-    asleep_until: Option<u64>,
-}
-
-/// Which of the things waited for came first.
-enum Woke {
-    Time,
-    Command(Pending),
-    Readable,
-    Writable,
-    Broken(Loss),
+    alarm: Box<dyn Alarm>,
+    /// What the alarm is set to.
+    armed_ns: u64,
+    /// When the poller next has something to do by time.
+    next_ns: u64,
 }
 
 impl Shell {
@@ -160,7 +164,6 @@ impl Shell {
 
     /// Connects and serves, again and again; never ends by itself.
     async fn serve(&mut self) {
-        let mut buffer = vec![0; BUFFER_BYTES];
         loop {
             let now = self.now();
             self.poller.on_time(now, &*self.intake);
@@ -174,10 +177,11 @@ impl Shell {
                     let now = self.now();
                     self.poller.on_lost(now, loss, &*self.intake);
                 }
-                Ok(stream) => {
+                Ok(mut stream) => {
                     let now = self.now();
                     self.poller.on_connected(now, &*self.intake);
-                    self.converse(&stream, &mut buffer).await;
+                    self.next_ns = self.poller.next_ns(now);
+                    poll_fn(|cx| self.poll_converse(&mut stream, cx)).await;
                 }
             }
         }
@@ -203,12 +207,18 @@ impl Shell {
 
     /// Waits for a command or for time.
     async fn idle(&mut self) -> Option<Pending> {
-        let room = self.poller.has_room();
-        self.reset_sleep();
-        tokio::select! {
-            () = self.sleep.as_mut() => None,
-            pending = self.commands.next(), if room => Some(pending),
-        }
+        self.next_ns = self.poller.next_ns(self.now());
+        poll_fn(|cx| {
+            if self.clock.monotonic_ns() >= self.next_ns {
+                return Poll::Ready(None);
+            }
+            if let Some(pending) = self.poll_command(cx) {
+                return Poll::Ready(Some(pending));
+            }
+            self.arm(cx);
+            Poll::Pending
+        })
+        .await
     }
 
     fn on_command(&mut self, pending: Option<Pending>) {
@@ -218,81 +228,86 @@ impl Shell {
         }
     }
 
-    /// Serves one connection until it is lost or no longer wanted.
-    async fn converse(&mut self, stream: &TcpStream, buffer: &mut [u8]) {
-        while self.poller.is_connected() {
-            let woke = match self.write(stream) {
-                Ok(()) => self.wait(stream).await,
-                Err(loss) => Woke::Broken(loss),
-            };
-            let woke = match woke {
-                Woke::Readable => self.read(stream, buffer).await,
-                other => other,
-            };
-            let now = self.now();
-            match woke {
-                Woke::Broken(loss) => self.poller.on_lost(now, loss, &*self.intake),
-                Woke::Time => self.poller.on_time(now, &*self.intake),
-                Woke::Command(pending) => self.poller.on_command(now, pending, &*self.intake),
-                Woke::Readable | Woke::Writable => {}
-            }
+    fn poll_command(&mut self, cx: &mut Context<'_>) -> Option<Pending> {
+        if !self.poller.has_room() {
+            return None;
+        }
+        match self.commands.poll_next(cx) {
+            Poll::Ready(pending) => pending,
+            Poll::Pending => None,
         }
     }
 
-    async fn wait(&mut self, stream: &TcpStream) -> Woke {
-        let writes = !self.poller.outbox().is_empty();
-        tokio::select! {
-            pending = self.idle() => pending.map_or(Woke::Time, Woke::Command),
-            ready = stream.readable() => ready.map_or_else(|error| Woke::Broken(lost(&error)), |()| Woke::Readable),
-            ready = stream.writable(), if writes => {
-                ready.map_or_else(|error| Woke::Broken(lost(&error)), |()| Woke::Writable)
+    /// Sets the alarm, where it is not set to that time already.
+    fn arm(&mut self, cx: &Context<'_>) {
+        if self.armed_ns != self.next_ns {
+            self.armed_ns = self.next_ns;
+            self.alarm.set(self.next_ns, cx.waker());
+        }
+    }
+
+    /// Serves one connection until it is lost or no longer wanted: what is due by time, commands, what
+    /// is to be written, what can be read; as long as something comes of it, within the budget. One look
+    /// at the clocks serves nearly all that a wake-up brings, and the buffer lies on the stack: it is warm
+    /// for every source, and none has one of its own.
+    fn poll_converse(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()> {
+        let mut now = self.now();
+        if now.mono_ns >= self.next_ns {
+            // It went off, or is of no use any more.
+            self.armed_ns = u64::MAX;
+            self.poller.on_time(now, &*self.intake);
+        }
+        while let Some(pending) = self.poll_command(cx) {
+            self.poller.on_command(now, pending, &*self.intake);
+        }
+        for reads in 0..=READS_MAX {
+            if !self.poller.is_connected() {
+                return Poll::Ready(());
+            }
+            self.next_ns = self.poller.next_ns(now);
+            if self.next_ns <= now.mono_ns {
+                // What just ended let something else begin.
+                self.poller.on_time(now, &*self.intake);
+                self.next_ns = self.poller.next_ns(now);
+            }
+            if let Err(loss) = self.write(stream, cx) {
+                self.poller.on_lost(now, loss, &*self.intake);
+                continue;
+            }
+            if reads == READS_MAX {
+                break;
+            }
+            let mut bytes = [const { MaybeUninit::uninit() }; BUFFER_BYTES];
+            let mut buffer = ReadBuf::uninit(&mut bytes);
+            let read = Pin::new(&mut *stream).poll_read(cx, &mut buffer);
+            if read.is_pending() {
+                self.arm(cx);
+                return Poll::Pending;
+            }
+            if reads > 0 {
+                now = self.now();
+            }
+            match read {
+                Poll::Ready(Err(error)) => self.poller.on_lost(now, lost(&error), &*self.intake),
+                _ if buffer.filled().is_empty() => self.poller.on_lost(now, Loss::ClosedByPeer, &*self.intake),
+                _ => self.poller.on_bytes(now, buffer.filled(), &*self.intake),
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Writes what the socket takes now.
-    fn write(&mut self, stream: &TcpStream) -> Result<(), Loss> {
+    fn write(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Result<(), Loss> {
         while !self.poller.outbox().is_empty() {
-            match stream.try_write(self.poller.outbox()) {
-                Ok(0) => return Err(Loss::ClosedByPeer),
-                Ok(bytes) => self.poller.sent(bytes),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(lost(&error)),
+            match Pin::new(&mut *stream).poll_write(cx, self.poller.outbox()) {
+                Poll::Ready(Ok(0)) => return Err(Loss::ClosedByPeer),
+                Poll::Ready(Ok(bytes)) => self.poller.sent(bytes),
+                Poll::Ready(Err(error)) => return Err(lost(&error)),
+                Poll::Pending => return Ok(()),
             }
         }
         Ok(())
-    }
-
-    /// Reads what is there, within the budget.
-    async fn read(&mut self, stream: &TcpStream, buffer: &mut [u8]) -> Woke {
-        for _ in 0..READ_BUDGET {
-            match stream.try_read(buffer) {
-                Ok(0) => return Woke::Broken(Loss::ClosedByPeer),
-                Ok(bytes) => {
-                    let now = self.now();
-                    self.poller.on_bytes(now, buffer.get(..bytes).unwrap_or_default(), &*self.intake);
-                    if bytes < buffer.len() || !self.poller.is_connected() {
-                        return Woke::Readable;
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Woke::Readable,
-                Err(error) => return Woke::Broken(lost(&error)),
-            }
-        }
-        tokio::task::yield_now().await;
-        Woke::Time
-    }
-
-    /// Sets the timer to when the poller has something to do by time; only anew when that time
-    /// changed.
-    fn reset_sleep(&mut self) {
-        let now = self.now();
-        let next = self.poller.next_ns(now);
-        if self.asleep_until != Some(next) || self.sleep.is_elapsed() {
-            let wait = Duration::from_nanos(next.saturating_sub(now.mono_ns)).min(SLEEP_MAX);
-            self.sleep.as_mut().reset(Instant::now() + wait);
-            self.asleep_until = Some(next);
-        }
     }
 }
 

@@ -12,9 +12,9 @@ use std::future::{Ready, ready};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
-use support::RealClock;
 use support::recorder::Recorder;
 use support::settings::{source, tag};
+use support::{RealClock, SleepAlarm};
 use tokio_modbus::server::Service;
 use tokio_modbus::server::tcp::{Server, accept_tcp_connection};
 use tokio_modbus::{ExceptionCode, Request, Response, SlaveRequest};
@@ -167,8 +167,9 @@ fn with_source<F: Future<Output = ()>>(settings: ModbusSource, test: impl FnOnce
         let stopped = async {
             let _ = stopped.await;
         };
-        let (intake, ticks) = (said.clone(), clock.clone());
-        let run = millstream_modbus::run("plc".into(), "site/plc".into(), settings, intake, ticks, stopped, commands);
+        let alarm = Box::new(SleepAlarm { clock: clock.clone(), sleep: None });
+        let (intake, time) = (said.clone(), millstream_modbus::Time { clock: clock.clone(), alarm });
+        let run = millstream_modbus::run("plc".into(), "site/plc".into(), settings, intake, time, stopped, commands);
         let running = tokio::task::spawn_local(run);
         test(Bench { commander: commander.clone(), said, clock: clock.clone() }).await;
         let late = commander.submit(DeviceCommand::Read { tags: vec![] }, u64::MAX);
@@ -246,7 +247,8 @@ fn every_type_and_order_is_written_as_its_name_says_and_reads_back() {
     for depth in [1, 4] {
         let plc = Plc::default();
         let (tags, port) = (tags(), serve(plc.clone()));
-        let settings = ModbusSource { depth, timeout: Duration::from_secs(10), ..source(port, 1, tags.clone()) };
+        let settings =
+            ModbusSource { depth: Some(depth), timeout: Duration::from_secs(10), ..source(port, 1, tags.clone()) };
         with_source(settings, async |bench: Bench| {
             bench.until("polls", |said| said.last(0).is_some()).await;
             let mut names = Vec::new();

@@ -107,7 +107,7 @@ fn answers_out_of_order_find_their_requests() {
     });
     let tags = (0..4).map(|i| holding(i * 300)).collect();
     let mut pipelined = quick(device.port, 1, tags);
-    (pipelined.depth, pipelined.timeout) = (4, Duration::from_secs(5));
+    (pipelined.depth, pipelined.timeout) = (Some(4), Duration::from_secs(5));
     let said = run_until(vec![pipelined], |r| good(&r[0], 3) > 20);
     for tag in 0..4 {
         assert_own(&said[0], tag, i64::from(tag) * 300);

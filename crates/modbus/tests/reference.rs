@@ -162,7 +162,7 @@ fn every_kind_and_order_is_what_the_reference_server_holds() {
     for (seed, depth, gap, registers) in [(0, 1, 16, 125), (1, 4, 0, 125), (2, 16, 100, 20), (3, 2, 3, 4)] {
         let tags = tags(seed);
         let mut settings = source(port, 1, tags.clone());
-        (settings.depth, settings.coalesce_gap, settings.max_registers) = (depth, gap, registers);
+        (settings.depth, settings.coalesce_gap, settings.max_registers) = (Some(depth), Some(gap), registers);
         (settings.every, settings.timeout) = (std::time::Duration::from_secs(1), std::time::Duration::from_secs(10));
         let said = run_until(vec![settings], |r| (0..400).all(|tag| r[0].last(tag).is_some()));
         assert_memory(&said[0], &tags);

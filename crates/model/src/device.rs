@@ -440,7 +440,9 @@ impl Commands {
         if queue.commanders == 0 {
             return Poll::Ready(None);
         }
-        queue.waker = Some(cx.waker().clone());
+        if !queue.waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            queue.waker = Some(cx.waker().clone());
+        }
         Poll::Pending
     }
 

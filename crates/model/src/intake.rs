@@ -147,6 +147,10 @@ pub trait Intake {
     /// shown in `/metrics` by source and counter name.
     fn count(&self, source: SourceId, counter: &'static str, by: u64);
 
+    /// A figure of the source as it is now (`depth`, `coalesce_gap`, …): replaces the last one of that
+    /// name; shown in `/v1/sources`, and in `/metrics` by source and name.
+    fn figure(&self, _source: SourceId, _name: &'static str, _value: u64) {}
+
     /// Ready once everything up to the position is durable.
     fn poll_durable(&self, position: LogPosition, cx: &mut Context<'_>) -> Poll<Result<(), CommitError>>;
 }

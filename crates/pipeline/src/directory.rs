@@ -25,6 +25,8 @@ pub struct SourceStatus {
     pub last_data: Option<TimestampNs>,
     /// Its counters by name.
     pub counters: BTreeMap<&'static str, u64>,
+    /// Its figures as they are now, by name.
+    pub figures: BTreeMap<&'static str, u64>,
 }
 
 /// The log as last published.

@@ -67,6 +67,10 @@ impl Intake for ShardIntake {
         self.pass.borrow_mut().count(source, counter, by, self.clock.wall());
     }
 
+    fn figure(&self, source: SourceId, name: &'static str, value: u64) {
+        self.pass.borrow_mut().figure(source, name, value, self.clock.wall());
+    }
+
     fn poll_durable(&self, position: LogPosition, cx: &mut Context<'_>) -> Poll<Result<(), CommitError>> {
         self.pass.borrow_mut().poll_durable(position, cx)
     }

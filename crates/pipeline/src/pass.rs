@@ -185,7 +185,11 @@ impl Pass {
             return Err(Refused::Closed);
         }
         self.kept.clear();
-        for (i, reading) in readings.iter().enumerate() {
+        let all = if self.state.has_deadbands() { readings } else { &[] };
+        if all.is_empty() {
+            self.kept.extend(0..readings.len()); // nothing is asked of each
+        }
+        for (i, reading) in all.iter().enumerate() {
             let value = reading.value.as_ref().and_then(model::Value::as_f64);
             let text = matches!(reading.value, Some(model::Value::Text(_)));
             if text || self.state.deadband(reading.tag).passes(now, value, reading.quality) {
@@ -209,7 +213,7 @@ impl Pass {
         let outcome = self.append(bytes.bytes(), now);
         self.builder = bytes;
         outcome?;
-        for i in kept {
+        for i in if self.state.has_deadbands() { kept } else { &[] } {
             let reading = &readings[*i];
             let value = reading.value.as_ref().and_then(model::Value::as_f64);
             self.state.deadband_stored(reading.tag, now, value, reading.quality);
@@ -264,6 +268,12 @@ impl Pass {
     pub fn count(&mut self, source: SourceId, counter: &'static str, by: u64, now: TimestampNs) {
         let name = self.state.definitions.source_name(source);
         self.book.count(source, name, counter, by, now);
+    }
+
+    /// Sets a source's figure.
+    pub fn figure(&mut self, source: SourceId, figure: &'static str, value: u64, now: TimestampNs) {
+        let name = self.state.definitions.source_name(source);
+        self.book.figure(source, name, figure, value, now);
     }
 
     // ---- producers -----------------------------------------------------------------------------

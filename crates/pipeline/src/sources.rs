@@ -17,8 +17,8 @@ impl SourceBook {
             Some(at) => at,
             None => {
                 let state = SourceState::Starting { doing: "starting".into() };
-                let (name, counters) = (Arc::from(name), BTreeMap::new());
-                self.known.push((id, SourceStatus { name, state, since: now, last_data: None, counters }));
+                let (name, counters, figures) = (Arc::from(name), BTreeMap::new(), BTreeMap::new());
+                self.known.push((id, SourceStatus { name, state, since: now, last_data: None, counters, figures }));
                 self.known.len() - 1
             }
         };
@@ -44,6 +44,11 @@ impl SourceBook {
     /// Adds to a counter.
     pub fn count(&mut self, id: SourceId, name: &str, counter: &'static str, by: u64, now: TimestampNs) {
         *self.entry(id, name, now).counters.entry(counter).or_default() += by;
+    }
+
+    /// Sets a figure.
+    pub fn figure(&mut self, id: SourceId, name: &str, figure: &'static str, value: u64, now: TimestampNs) {
+        self.entry(id, name, now).figures.insert(figure, value);
     }
 
     /// All sources with when each last had data, and how many samples it brought.
@@ -73,7 +78,10 @@ mod tests {
         assert!(!book.set(id, "press1", SourceState::Down { reason: "refused".into() }, TimestampNs(9)));
         book.count(id, "press1", "polls", 2, TimestampNs(9));
         book.count(id, "press1", "polls", 3, TimestampNs(9));
+        book.figure(id, "press1", "depth", 4, TimestampNs(9));
+        book.figure(id, "press1", "depth", 2, TimestampNs(9));
         let shown = book.snapshot(|_| (None, 7));
+        assert_eq!(shown[0].figures["depth"], 2);
         assert_eq!((shown[0].since, shown[0].state.reason()), (TimestampNs(5), "refused"));
         assert_eq!((shown[0].counters["polls"], shown[0].counters["samples"]), (5, 7));
     }

@@ -135,6 +135,12 @@ impl State {
         self.deadbands.get(&tag).copied().unwrap_or_default()
     }
 
+    /// Whether any tag has a deadband.
+    #[must_use]
+    pub fn has_deadbands(&self) -> bool {
+        !self.deadbands.is_empty()
+    }
+
     /// A reading of this tag was stored.
     pub fn deadband_stored(&mut self, tag: TagId, at: TimestampNs, value: Option<f64>, quality: Quality) {
         if let Some(band) = self.deadbands.get_mut(&tag) {

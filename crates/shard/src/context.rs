@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use uring::{IoMode, WakeFd, clock::SystemClock};
 
 use crate::{
+    alarms::Alarms,
     helper::Helper,
     lane::{LANES, Lane},
     meter::{Meter, Meters},
@@ -48,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) stages: Stages,
     pub(crate) meters: Meters,
     pub(crate) frame_to_visible: Meter,
+    pub(crate) alarms: Alarms,
     sender: ShardSender,
     helper: Helper,
     wake: WakeFd,
@@ -71,6 +73,7 @@ impl ShardContext {
                 stages: Stages::new(settings.id, settings.quantum_ns, settings.mode),
                 meters: Meters::default(),
                 frame_to_visible: Meter::new(),
+                alarms: Alarms::default(),
                 sender,
                 helper,
                 wake,

@@ -108,6 +108,7 @@ impl Cycle {
                 return end;
             }
             self.publish(now_ns);
+            let fired = self.context.inner.alarms.fire(now_ns);
             if let Some(nap_ns) = self.debt.count(self.context.helper().has_work(), now_ns) {
                 self.nap(nap_ns);
             }
@@ -116,7 +117,7 @@ impl Cycle {
                 if jobs == 0 && self.may_go_round(now_ns) {
                     continue;
                 }
-            } else if !self.walking && now_ns.saturating_sub(self.worked_ns) >= self.spin_ns {
+            } else if fired == 0 && !self.walking && now_ns.saturating_sub(self.worked_ns) >= self.spin_ns {
                 self.sleep().await;
                 self.rounds = 0;
                 continue;
@@ -190,9 +191,12 @@ impl Cycle {
             if !stages.pending() {
                 let from_ns = SystemClock.monotonic_ns();
                 self.sleeps += 1;
-                self.timer.set(self.alarm_ns(from_ns));
+                let until_ns = self.alarm_ns(from_ns);
+                self.timer.set(until_ns);
+                self.context.inner.alarms.asleep_until(until_ns);
                 self.context.inner.stages.sleeps();
                 self.asleep().await;
+                self.context.inner.alarms.asleep_until(0);
                 let slept_ns = SystemClock.monotonic_ns().saturating_sub(from_ns);
                 self.debt.pay(slept_ns);
                 self.adapt(slept_ns);
@@ -226,7 +230,8 @@ impl Cycle {
     fn alarm_ns(&self, now_ns: u64) -> u64 {
         let publish_ns = now_ns + PUBLISH_EVERY_NS;
         let stage_ns = self.context.inner.stages.deadline_ns().unwrap_or(u64::MAX);
-        publish_ns.min(stage_ns).min(self.gate.unwrap_or(u64::MAX))
+        let task_ns = self.context.inner.alarms.earliest_ns().unwrap_or(u64::MAX);
+        publish_ns.min(stage_ns).min(task_ns).min(self.gate.unwrap_or(u64::MAX))
     }
 
     async fn asleep(&self) {

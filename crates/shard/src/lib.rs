@@ -31,6 +31,7 @@
 //! its budget. Tasks that are spawned past [`ShardContext::spawn`] (plain `tokio::spawn`) run, but
 //! S1 and S2 don't hold for them.
 
+mod alarms;
 mod context;
 mod cycle;
 mod helper;

@@ -15,6 +15,7 @@ use crate::shell::{self, Story, binary, target};
 use serde_json::Value;
 use std::fs;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const SERVER_CORE: u32 = 1;
 const LOAD_CORE: u32 = 0;
@@ -26,6 +27,12 @@ const REGISTERS: u32 = 60_000;
 const SPARSE: u32 = 12;
 /// The long link.
 const ROUND_TRIP: &str = "5ms";
+/// The configuration gives no depth: the server finds it out.
+const FOUND_OUT: u32 = 0;
+/// Most requests under way at once.
+const DEEPEST: u32 = 16;
+/// How long a server whose depth is to be found out runs before it is measured.
+const FINDING: Duration = Duration::from_secs(8);
 /// Points of a batch of commands, and single commands a second.
 const POINTS: u32 = 100;
 const COMMANDS_PER_S: &str = "100";
@@ -65,7 +72,7 @@ impl Job {
     /// Many devices, so often.
     const fn paced(devices: u32, tags: u32, every: &'static str) -> Job {
         let who = Who::Millstream;
-        Job { who, devices, tags, stride: 1, every, depth: 1, is_far: false, has_commands: false }
+        Job { who, devices, tags, stride: 1, every, depth: FOUND_OUT, is_far: false, has_commands: false }
     }
 
     const fn commanded(self) -> Job {
@@ -106,6 +113,9 @@ impl Job {
         }
         if self.has_commands {
             devices.args(["--commands", COMMANDS_PER_S]);
+        }
+        if self.depth == FOUND_OUT {
+            devices.args(["--warm-up", &format!("{}ms", FINDING.as_millis())]);
         }
         let found = report(&mut devices)?;
         if found["commands"]["failed"].as_u64().is_some_and(|failed| failed > 0) {
@@ -218,6 +228,7 @@ fn compare(job: impl Fn(Who, u32, u32) -> Job, seconds: u32, rounds: u32) -> Res
         ("bare client", job(Who::Bare, 1, 1)),
         ("Millstream, 11 tags a request", job(Who::Millstream, 16, SPARSE)),
         ("Millstream, 125 tags a request", job(Who::Millstream, 16, 1)),
+        ("Millstream, 125 tags a request, depth found out", job(Who::Millstream, FOUND_OUT, 1)),
         ("bare client", job(Who::Bare, 16, 1)),
     ];
     let jobs = rows.map(|(_, job)| job);
@@ -236,8 +247,9 @@ fn compare(job: impl Fn(Who, u32, u32) -> Job, seconds: u32, rounds: u32) -> Res
             if job.who == Who::Millstream { format!("{:.0}", polls * values_a_poll(job)) } else { "–".into() };
         println!(
             "| {title} | {} | {polls:.0} | {:.2} | {:.2} | {values} | {:.1} µs | {:.0} % | {:.0} % |",
-            job.depth,
-            polls / rate(Who::Bare, job.depth),
+            if job.depth == FOUND_OUT { "–".to_owned() } else { job.depth.to_string() },
+            // what is found out could be as deep as the deepest
+            polls / rate(Who::Bare, if job.depth == FOUND_OUT { DEEPEST } else { job.depth }),
             polls / rate(Who::TokioModbus, 1),
             runs.cpu_us_per_poll(),
             runs.middle("/server_cpu_share") * 100.0,

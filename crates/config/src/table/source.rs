@@ -45,8 +45,11 @@ const MODBUS: &[Key] = &[
         .optional("one unit, `unit_id`"),
     Key::new("every", between(MILLISECOND, DAY), "Time between two polls of a tag.").text("1s"),
     Key::new("timeout", between(MILLISECOND, MINUTE), "Deadline of one request.").text("1s"),
-    Key::new("depth", Kind::Whole { min: 1, max: 16 }, "Requests that may be under way at once. Many devices lose or reorder pipelined requests; raise it only for one that is known not to.").whole(1),
-    Key::new("coalesce_gap", Kind::Whole { min: 0, max: 124 }, "Unused registers that may be read along to join two tags into one request.").whole(16),
+    Key::new("depth", Kind::Whole { min: 1, max: 16 }, "Requests that are under way at once. Many devices lose, reorder or refuse pipelined requests. Left out, it begins with 1, and 2, 4, 8 up to `depth_max` are tried in quiet moments while cycles are long enough: a depth stays that makes the device at least 15 % faster; one that it does not stand (a lost answer, a closed connection, busy, out of order) is left alone for 10 minutes, longer each time. `/v1/sources` shows it. No command is sent while a depth is tried.")
+        .optional("found out"),
+    Key::new("depth_max", Kind::Whole { min: 1, max: 16 }, "Most requests under way at once where `depth` is left out; 1 tries nothing.").whole(16),
+    Key::new("coalesce_gap", Kind::Whole { min: 0, max: 124 }, "Unused registers that may be read along to join two tags into one request. Left out, it is what the device's measured time for a request and for a register makes worth it, from 0 to 123, and 16 until 64 answers of different lengths have told; a device that refuses a gap has the request taken apart there.")
+        .optional("by measured cost"),
     Key::new("max_registers", Kind::Whole { min: 1, max: 125 }, "Most registers of one read, for devices that take fewer than the protocol's 125.").whole(125),
     Key::new("max_bits", Kind::Whole { min: 1, max: 2000 }, "Most bits of one read, for devices that take fewer than the protocol's 2000.").whole(2000),
     Key::new("connect_delay", up_to(MINUTE), "Wait after connecting before the first request.").text("0s"),

@@ -350,6 +350,7 @@ impl Backend for Fake {
                 last_data: Some(now.plus_ns(-if name == "press3" { 43 * SECOND } else { SECOND / 8 })),
                 tags: 1,
                 counters,
+                figures: if kind == "modbus" { vec![("depth".to_owned(), 4)] } else { Vec::new() },
             });
         }
         sources

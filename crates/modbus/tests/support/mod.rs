@@ -6,13 +6,16 @@ pub mod recorder;
 pub mod settings;
 
 use env::Clock;
+use env::clock::Alarm;
 use model::TimestampNs;
 use recorder::Recorder;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Longest wait for something that should happen within a second or two.
@@ -142,6 +145,22 @@ impl Clock for RealClock {
     }
 }
 
+/// An alarm by the runtime's own timer.
+pub struct SleepAlarm {
+    pub clock: Rc<dyn Clock>,
+    pub sleep: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Alarm for SleepAlarm {
+    fn set(&mut self, at_ns: u64, waker: &Waker) {
+        let wait = Duration::from_nanos(at_ns.saturating_sub(self.clock.monotonic_ns())).min(PATIENCE);
+        let sleep = self.sleep.insert(Box::pin(tokio::time::sleep(wait)));
+        if sleep.as_mut().poll(&mut Context::from_waker(waker)).is_ready() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
 /// Runs sources on one thread until `enough` says so of their recorders; fails after 30 s.
 pub fn run_until(sources: Vec<config::ModbusSource>, enough: impl Fn(&[Rc<Recorder>]) -> bool) -> Vec<Rc<Recorder>> {
     let recorders: Vec<Rc<Recorder>> = sources.iter().map(|_| Rc::default()).collect();
@@ -165,8 +184,10 @@ pub fn run_with(
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
             let (_, commands) = model::device::commands(1);
+            let alarm = Box::new(SleepAlarm { clock: clock.clone(), sleep: None });
+            let time = millstream_modbus::Time { clock, alarm };
             let running =
-                millstream_modbus::run("device".into(), "site/device".into(), source, intake, clock, stop, commands);
+                millstream_modbus::run("device".into(), "site/device".into(), source, intake, time, stop, commands);
             tasks.push(tokio::task::spawn_local(running));
         }
         let begun = Instant::now();

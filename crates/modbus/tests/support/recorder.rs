@@ -16,6 +16,7 @@ pub struct Recorder {
     pub gaps: RefCell<Vec<Gap>>,
     pub states: RefCell<Vec<SourceState>>,
     pub counts: RefCell<BTreeMap<&'static str, u64>>,
+    pub figures: RefCell<BTreeMap<&'static str, u64>>,
     pub refuse: Cell<Option<Refused>>,
     pub refuse_declare: Cell<bool>,
 }
@@ -52,6 +53,10 @@ impl Intake for Recorder {
 
     fn count(&self, _: SourceId, counter: &'static str, by: u64) {
         *self.counts.borrow_mut().entry(counter).or_default() += by;
+    }
+
+    fn figure(&self, _: SourceId, name: &'static str, value: u64) {
+        self.figures.borrow_mut().insert(name, value);
     }
 
     fn poll_durable(&self, _: LogPosition, _: &mut Context<'_>) -> Poll<Result<(), CommitError>> {
