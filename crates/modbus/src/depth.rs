@@ -279,6 +279,9 @@ impl Depth {
             return matches!(trouble, Trouble::Lost | Trouble::Protocol) && self.fall_back(now_ns);
         }
         self.pace.restart();
+        if now_ns < self.rest_until_ns {
+            return false; // of the same burst
+        }
         match self.trial.take() {
             Some(trial) => self.bar(trial, now_ns),
             // Out of order is what the transaction ids are for; only what is tried is judged by it.

@@ -88,7 +88,7 @@ pub(crate) struct Lane {
     skipped: GapRun,
     shed: GapRun,
     on_time_in_row: u32,
-    /// A cycle was due while the one under way was not over.
+    /// A cycle was due while the one under way was not over, and begins as soon as that is.
     behind: bool,
     look_at_ns: Option<u64>,
     all_told: Option<Quality>,
@@ -185,10 +185,15 @@ impl Lane {
         self.replanned = true;
     }
 
-    /// Counts due polls that were skipped because the one before was still under way.
+    /// Counts due polls that were skipped because the one before was still under way, but for one that
+    /// can begin late, right after it.
     pub(crate) fn skip(&mut self, missed: u64, out: &mut Out<'_>) {
+        let is_late = self.active && missed > 0 && !std::mem::replace(&mut self.behind, true);
+        let missed = missed - u64::from(is_late);
+        if missed == 0 {
+            return;
+        }
         self.on_time_in_row = 0;
-        self.behind |= self.active;
         out.counters.add(Counter::CyclesSkipped, missed);
         let from = self.missed_from(missed, out.now);
         let span = self.skipped.miss(out.now, from, model::GapReason::CycleSkipped, missed);
@@ -398,12 +403,17 @@ impl Lane {
         let done = self.queue.is_empty() && self.in_flight == 0;
         if self.active && done {
             self.active = false;
-            // Longer than its time, and all well: the next begins at once, not at its next due time.
-            if std::mem::take(&mut self.behind) && self.failed == 0 {
-                self.timing.early(out.now.mono_ns);
-            }
             self.flush(group, tags, out);
             self.book(group, tags, out);
+            // Longer than its time: the next begins at once, not at its next due time; but where something
+            // failed, the device and who shares it get their rest.
+            if std::mem::take(&mut self.behind) {
+                if self.failed == 0 {
+                    self.timing.early(out.now.mono_ns);
+                } else {
+                    self.skip(1, out);
+                }
+            }
         } else if self.readings.len() >= READINGS_MAX {
             self.flush(group, tags, out);
         }

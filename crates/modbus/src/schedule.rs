@@ -5,8 +5,9 @@
 //!
 //! Invariants
 //! - S1: due times keep their phase: they are `base + n * every`, whatever happened between.
-//! - S2: no poll is queued: a due time that finds the one before under way is skipped and
-//!   counted, and so is each that passed while nobody looked.
+//! - S2: at most one poll waits: a due time that finds the one before under way begins right after it if
+//!   that went well; each further one is skipped and counted, and so is each that passed while nobody
+//!   looked.
 //! - S3: a demoted unit has at most one request under way: its probe.
 //!
 //! It does not send, and knows no sockets: see [`crate::poller`].
