@@ -51,7 +51,8 @@ fn compare(server: &Server, name: &str, held: &Map<String, Value>) {
 /// Polls a peer in many small requests with the depth left out: it is found out, and whatever the peer
 /// does with several requests at once, every value stays the one that it holds.
 fn find_depth(name: &str, port: u16, held: &Map<String, Value>) {
-    let few = source(name, port, held).replacen("every =", "max_registers = 4\ncoalesce_gap = 0\nevery =", 1);
+    let few =
+        source(name, port, held).replacen("every =", "max_registers = 4\nmax_bits = 4\ncoalesce_gap = 0\nevery =", 1);
     let server = Server::start(&few);
     compare(&server, name, held);
     let figure = |source: &Value, name: &str| source["figures"][name].as_u64().unwrap_or_default();

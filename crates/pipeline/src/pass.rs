@@ -213,7 +213,8 @@ impl Pass {
         let outcome = self.append(bytes.bytes(), now);
         self.builder = bytes;
         outcome?;
-        for i in if self.state.has_deadbands() { kept } else { &[] } {
+        let banded: &[usize] = if self.state.has_deadbands() { kept } else { &[] };
+        for i in banded {
             let reading = &readings[*i];
             let value = reading.value.as_ref().and_then(model::Value::as_f64);
             self.state.deadband_stored(reading.tag, now, value, reading.quality);
