@@ -13,7 +13,7 @@ fn row(count: u16, depth: u8) -> ModbusSource {
     let words = (0..count).map(|at| named(&format!("r{at}"), tag(Area::HoldingRegister, 100 + at, RegisterType::U16)));
     let coils = (0..3).map(|at| named(&format!("c{at}"), tag(Area::Coil, at, RegisterType::Bool)));
     let last = named("beyond", tag(Area::HoldingRegister, 1000, RegisterType::U16));
-    ModbusSource { depth, ..source(1, 1, words.chain(coils).chain([last]).collect()) }
+    ModbusSource { depth: Some(depth), ..source(1, 1, words.chain(coils).chain([last]).collect()) }
 }
 
 fn command(tags: &[(&str, Value)], dry: bool) -> DeviceCommand {
