@@ -13,6 +13,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 const SAMPLES: usize = 1_000;
+/// Tags of the samples; scans are of the first of them.
+const TAGS: usize = 8_000;
 const PRODUCER: ProducerId = ProducerId(7);
 
 /// A disk that completes everything at once and keeps nothing.
@@ -71,17 +73,34 @@ fn scan(sequence: u64) -> Builder {
     bytes
 }
 
-fn scattered(sequence: u64) -> Builder {
+/// Samples of all tags at one time, the `i`-th of the tag that `tag` names.
+fn samples(sequence: u64, tag: impl Fn(usize) -> usize) -> Builder {
     let mut bytes = Builder::new();
+    let from = sequence as usize * SAMPLES;
     let sample = |i: usize| StoredSample {
         source_time_ns: sequence as i64 * 1_000_000,
         value: (i as f64).to_bits(),
-        tag: (i * 7919 % SAMPLES) as u32,
+        tag: (tag(from + i) % TAGS) as u32,
         quality: 0,
     };
     let samples = Samples { samples: (0..SAMPLES).map(sample).collect() };
     bytes.samples(PRODUCER, Sequence(sequence), &samples).expect("small enough");
     bytes
+}
+
+/// Neighbours are far apart.
+fn scattered(sequence: u64) -> Builder {
+    samples(sequence, |i| i * 5_003)
+}
+
+/// Five tags of a device, then another device far away.
+fn devices(sequence: u64) -> Builder {
+    samples(sequence, |i| i / 5 * 5_005 + i % 5)
+}
+
+/// One tag after the other, as a scan has them.
+fn in_order(sequence: u64) -> Builder {
+    samples(sequence, |i| i)
 }
 
 fn pass() -> Pass {
@@ -93,7 +112,7 @@ fn pass() -> Pass {
     let writer = log::Writer::new(log::Settings::new(shard), &recovered);
     let mut pass = Pass::new(state, writer, &recovered, Arc::new(ShardView::new(shard, reader)));
     let source = pass.source("rig", false, TimestampNs(1));
-    let tags: Vec<TagDeclaration> = (0..SAMPLES)
+    let tags: Vec<TagDeclaration> = (0..TAGS)
         .map(|i| TagDeclaration {
             path: TagPath::new(&format!("site/rig/t{i}")).expect("valid"),
             kind: ValueKind::F64,
@@ -131,7 +150,9 @@ fn frames(c: &mut Criterion) {
 fn whole_pass(c: &mut Criterion) {
     let mut group = c.benchmark_group("pass");
     group.throughput(Throughput::Elements(SAMPLES as u64));
-    for (name, make) in [("scan", scan as fn(u64) -> Builder), ("samples", scattered)] {
+    let patterns: [(&str, fn(u64) -> Builder); 4] =
+        [("scan", scan), ("samples", scattered), ("samples of devices", devices), ("samples in order", in_order)];
+    for (name, make) in patterns {
         let (mut pass, mut disk, mut sequence) = (pass(), Instant::default(), 0_u64);
         group.bench_function(name, |b| {
             b.iter_batched(

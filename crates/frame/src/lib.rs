@@ -33,4 +33,4 @@ pub use payload::{
     TextRequest, Texts, UNKNOWN_COUNT, Welcome,
 };
 pub use splitter::Splitter;
-pub use view::{SamplesView, ScanView, View};
+pub use view::{SampleView, SamplesView, ScanView, View};

@@ -59,7 +59,7 @@ impl<'a> Frame<'a> {
         }
         match self.kind() {
             FrameKind::Scan => View::Scan(ScanView { scan: archive!(ArchivedScan) }),
-            FrameKind::Samples => View::Samples(SamplesView { samples: archive!(ArchivedSamples) }),
+            FrameKind::Samples => View::Samples(SamplesView { samples: archive!(ArchivedSamples).samples.as_slice() }),
             FrameKind::Gap => View::Gap(gap(archive!(ArchivedGapRecord))),
             FrameKind::Sources => View::Sources(archive!(ArchivedSources)),
             FrameKind::Tags => View::Tags(archive!(ArchivedTags)),
@@ -162,8 +162,12 @@ impl<'a> ScanView<'a> {
 /// General samples in place.
 #[derive(Clone, Copy)]
 pub struct SamplesView<'a> {
-    samples: &'a ArchivedSamples,
+    samples: &'a [ArchivedStoredSample],
 }
+
+/// One sample in place.
+#[derive(Clone, Copy)]
+pub struct SampleView<'a>(&'a ArchivedStoredSample);
 
 #[expect(clippy::len_without_is_empty, reason = "checked samples are never empty")]
 impl<'a> SamplesView<'a> {
@@ -171,19 +175,76 @@ impl<'a> SamplesView<'a> {
     #[must_use]
     #[inline]
     pub fn len(&self) -> usize {
-        self.samples.samples.len()
+        self.samples.len()
     }
 
     /// In the producer's order: tag, its time, bits, quality.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (TagId, Option<TimestampNs>, u64, Quality)> + 'a {
-        self.samples.samples.iter().map(|s: &ArchivedStoredSample| {
-            (
-                TagId(s.tag.to_native()),
-                source_time(s.source_time_ns.to_native()),
-                s.value.to_native(),
-                Quality(s.quality.to_native()),
-            )
+        self.samples.iter().map(SampleView).map(|sample| {
+            let time = source_time(sample.source_time_ns());
+            (TagId(sample.tag()), time, sample.bits(), sample.quality())
         })
+    }
+
+    /// The sample at an index below [`len`](Self::len).
+    ///
+    /// # Panics
+    /// Beyond the end.
+    #[must_use]
+    #[inline]
+    pub fn at(&self, index: usize) -> SampleView<'a> {
+        SampleView(&self.samples[index])
+    }
+
+    /// How many samples from an index below [`len`](Self::len) on say together what a scan says:
+    /// consecutive tags at one time with one quality. At least one.
+    ///
+    /// # Panics
+    /// Beyond the end.
+    #[must_use]
+    #[inline]
+    pub fn run_len(&self, index: usize) -> usize {
+        let (first, tag) = (&self.samples[index], self.samples[index].tag.to_native());
+        let goes_on = |(next, tag): (&ArchivedStoredSample, u64)| {
+            u64::from(next.tag.to_native()) == tag
+                && next.source_time_ns == first.source_time_ns
+                && next.quality == first.quality
+        };
+        // nearly always enough where tags are in no order
+        if self.samples.get(index + 1).is_none_or(|next| next.tag.to_native() != tag.wrapping_add(1)) {
+            return 1;
+        }
+        1 + self.samples[index + 1..].iter().zip(u64::from(tag) + 1..).take_while(|next| goes_on(*next)).count()
+    }
+}
+
+impl SampleView<'_> {
+    /// The tag's number.
+    #[must_use]
+    #[inline]
+    pub fn tag(&self) -> u32 {
+        self.0.tag.to_native()
+    }
+
+    /// The producer's time, ns since 1970 UTC; `i64::MIN` where it says none.
+    #[must_use]
+    #[inline]
+    pub fn source_time_ns(&self) -> i64 {
+        self.0.source_time_ns.to_native()
+    }
+
+    /// The value's 64 bits.
+    #[must_use]
+    #[inline]
+    pub fn bits(&self) -> u64 {
+        self.0.value.to_native()
+    }
+
+    /// OPC UA StatusCode.
+    #[must_use]
+    #[inline]
+    pub fn quality(&self) -> Quality {
+        Quality(self.0.quality.to_native())
     }
 }

@@ -64,6 +64,34 @@ proptest! {
     }
 
     #[test]
+    fn runs_are_as_long_as_they_can_be(
+        samples in prop::collection::vec(
+            (prop::bool::weighted(0.1), prop::bool::weighted(0.1), prop_oneof![8 => Just(1_u32), 1 => Just(0), 1 => Just(u32::MAX)]),
+            1..60
+        )
+    ) {
+        let mut tag = 0_u32;
+        let samples = samples.iter().map(|(late, bad, step)| {
+            tag = tag.wrapping_add(*step);
+            StoredSample { source_time_ns: i64::from(*late), value: 0, tag, quality: u32::from(*bad) }
+        });
+        let samples: Vec<StoredSample> = samples.collect();
+        let mut builder = Builder::new();
+        builder.samples(ProducerId(1), Sequence(1), &Samples { samples: samples.clone() }).expect("small enough");
+        let View::Samples(view) = check(builder.bytes()).expect("own frames pass").view() else { panic!("samples") };
+        let joins = |i: usize| samples.get(i).is_some_and(|next| {
+            let before = &samples[i - 1];
+            (Some(next.tag), next.source_time_ns, next.quality)
+                == (before.tag.checked_add(1), before.source_time_ns, before.quality)
+        });
+        for (i, sample) in samples.iter().enumerate() {
+            let len = view.run_len(i);
+            prop_assert!((i + 1..i + len).all(joins) && !joins(i + len), "{len} from {i}");
+            prop_assert_eq!((view.at(i).tag(), view.at(i).quality().0), (sample.tag, sample.quality));
+        }
+    }
+
+    #[test]
     fn an_entry_reads_back(
         time_ns in any::<i64>(), key in any::<u64>(), kind in any::<u8>(),
         stream in ".{0,40}", id in ".{0,40}", body in prop::collection::vec(any::<u8>(), 0..300)

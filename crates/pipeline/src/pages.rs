@@ -7,7 +7,7 @@ use std::ops::Range;
 
 /// Items by number, in pages of `PAGE`.
 pub(crate) struct Pages<T, const PAGE: usize> {
-    pages: Vec<Box<[T]>>,
+    pages: Vec<Box<[T; PAGE]>>,
     len: usize,
 }
 
@@ -21,7 +21,9 @@ impl<T, const PAGE: usize> Pages<T, PAGE> {
     /// Has at least so many items from now on.
     pub(crate) fn grow(&mut self, len: usize, with: impl Fn() -> T) {
         while self.pages.len() * PAGE < len {
-            self.pages.push(std::iter::repeat_with(&with).take(PAGE).collect());
+            let page: Box<[T]> = std::iter::repeat_with(&with).take(PAGE).collect();
+            let Ok(page) = page.try_into() else { unreachable!("a page has {PAGE} items") };
+            self.pages.push(page);
         }
         self.len = self.len.max(len);
     }
@@ -52,7 +54,7 @@ impl<T, const PAGE: usize> Pages<T, PAGE> {
 
     /// Bytes of memory that it takes; what its items hold elsewhere not counted.
     pub(crate) fn bytes(&self) -> usize {
-        self.pages.len() * PAGE * size_of::<T>() + self.pages.capacity() * size_of::<Box<[T]>>()
+        self.pages.len() * PAGE * size_of::<T>() + self.pages.capacity() * size_of::<Box<[T; PAGE]>>()
     }
 }
 

@@ -317,7 +317,7 @@ impl Pass {
             self.view.totals.duplicates.add(1);
             return Ok(Taken::Duplicate);
         }
-        self.check_owner(frame, source)?;
+        let are_numbers = self.check_owner(frame, source)?;
         if self.closing {
             return Err(TakeError::Refused(Refused::Closed));
         }
@@ -328,7 +328,7 @@ impl Pass {
         };
         let position = position.map_err(TakeError::Refused)?;
         let before = self.state.samples();
-        self.state.absorb(frame, received);
+        self.state.absorb_known(frame, received, are_numbers);
         self.view.totals.samples.add(self.state.samples() - before);
         self.view.totals.frames.add(1);
         self.view.totals.bytes.add(frame.bytes().len() as u64);
@@ -370,11 +370,13 @@ impl Pass {
         self.given_up.insert(producer, sequence);
     }
 
-    fn check_owner(&self, frame: Frame<'_>, source: SourceId) -> Result<(), TakeError> {
+    /// Whether all tags are the source's and all texts are known; answers whether a frame of samples
+    /// has nothing but numbers.
+    fn check_owner(&self, frame: Frame<'_>, source: SourceId) -> Result<bool, TakeError> {
         let bad_text = match frame.view() {
             View::Scan(scan) if self.state.owns_run(source, scan.tag_first(), scan.len()) => {
                 if !self.state.has_text(scan.tag_first(), scan.len()) {
-                    return Ok(());
+                    return Ok(false);
                 }
                 let values = scan.values().iter().enumerate();
                 let tag = |i: usize| TagId(scan.tag_first().0 + i as u32);
@@ -384,7 +386,11 @@ impl Pass {
             }
             View::Scan(scan) => return Err(TakeError::ForeignTag { tag: scan.tag_first() }),
             View::Samples(samples) => {
-                if let Some((tag, ..)) = samples.iter().find(|sample| !self.state.owns_run(source, sample.0, 1)) {
+                if self.state.are_numbers_of(source, samples) {
+                    return Ok(true);
+                }
+                let is_foreign = |tag: &TagId| !self.state.owns_run(source, *tag, 1);
+                if let Some(tag) = samples.iter().map(|sample| sample.0).find(is_foreign) {
                     return Err(TakeError::ForeignTag { tag });
                 }
                 samples
@@ -394,7 +400,7 @@ impl Pass {
             }
             _ => return Err(TakeError::NotTelemetry),
         };
-        bad_text.map_or(Ok(()), |(tag, _)| Err(TakeError::BadText { tag }))
+        bad_text.map_or(Ok(false), |(tag, _)| Err(TakeError::BadText { tag }))
     }
 
     // ---- the disk ------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ use past::Past;
 
 /// Width of the windows that are always kept.
 pub const WIDTH_NS: i64 = 1_000_000_000;
-/// Windows that one shard keeps in memory, all tags together (34 bytes each: 34 MiB; 56 where tags
+/// Windows that one shard keeps in memory, all tags together (33 bytes each: 33 MiB; 56 where tags
 /// are not scanned together: 56 MiB).
 pub const WINDOWS_MAX: usize = 1 << 20;
 /// Fewest windows that a tag keeps, however many tags there are: the open one and the one before,
@@ -129,9 +129,15 @@ impl Rollups {
     /// Takes in one value that is not bad.
     #[inline]
     pub fn add(&mut self, tag: u32, time: TimestampNs, value: f64) {
-        let tag = tag as usize;
-        self.make_room(tag + 1);
-        self.add_one(tag, time.window_start(WIDTH_NS), time, value);
+        self.add_in(tag, time.window_start(WIDTH_NS), time, value);
+    }
+
+    /// As [`add`](Self::add), for whoever knows where the value's window begins.
+    #[inline(always)]
+    pub(crate) fn add_in(&mut self, tag: u32, start: TimestampNs, time: TimestampNs, value: f64) {
+        if !self.open.add_here(tag as usize, start, time, value) {
+            self.add_slowly(tag as usize, start, time, value);
+        }
     }
 
     /// Takes in values of consecutive tags at one time, none of them bad: `value(i)` is that of the
@@ -140,11 +146,12 @@ impl Rollups {
     pub fn add_run(&mut self, first: u32, count: usize, time: TimestampNs, value: impl Fn(usize) -> f64) {
         let (start, first) = (time.window_start(WIDTH_NS), first as usize);
         self.make_room(first + count);
-        let keep = self.keep();
+        let tags = self.open.tags();
         let mut at = 0;
         while at < count {
             let Rollups { open, past, past_bytes, .. } = self;
             let close = |block: usize, closed: Closed<'_>| {
+                let keep = windows_kept(tags);
                 let Some(past) = past.get_mut(block) else { return };
                 *past_bytes += match closed {
                     Closed::Lane(lane, window) => past.push(lane, window, keep),
@@ -154,7 +161,7 @@ impl Rollups {
             at += open.add_blocks(first + at, count - at, (start, time), |i| value(at + i), close);
             // a part of a block, or one whose tags do not agree
             let some = Open::rest_of_block(first + at).min(count - at);
-            (at..at + some).for_each(|i| self.add_one(first + i, start, time, value(i)));
+            (at..at + some).for_each(|i| self.add_in((first + i) as u32, start, time, value(i)));
             at += some;
         }
     }
@@ -166,18 +173,15 @@ impl Rollups {
         }
     }
 
-    /// Windows that a tag keeps, the open one included.
-    fn keep(&self) -> usize {
-        (WINDOWS_MAX / self.open.tags().max(1)).max(WINDOWS_MIN)
-    }
-
-    #[inline]
-    fn add_one(&mut self, tag: usize, start: TimestampNs, time: TimestampNs, value: f64) {
+    /// A value that does not simply belong into its tag's open window.
+    #[inline(never)]
+    fn add_slowly(&mut self, tag: usize, start: TimestampNs, time: TimestampNs, value: f64) {
+        self.make_room(tag + 1);
         let added = self.open.add(tag, start, time, value);
         if matches!(added, Added::Here | Added::Opened(None)) {
             return;
         }
-        let (keep, lane) = (self.keep(), tag % LANES);
+        let (keep, lane) = (windows_kept(self.open.tags()), tag % LANES);
         let Some(past) = self.past.get_mut(tag / LANES) else { return };
         self.past_bytes += match added {
             Added::Opened(Some(before)) => past.push(lane, before, keep),
@@ -221,6 +225,11 @@ impl Rollups {
         let past = self.past(tag).into_iter().flat_map(move |past| past.since(tag as usize % LANES, from));
         past.chain(open).take_while(move |window| window.start < to)
     }
+}
+
+/// Windows that each of so many tags keeps, the open one included.
+fn windows_kept(tags: usize) -> usize {
+    (WINDOWS_MAX / tags.max(1)).max(WINDOWS_MIN)
 }
 
 /// The newest number before a time, as far as memory knows.

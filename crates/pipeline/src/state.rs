@@ -10,14 +10,15 @@ use crate::definitions::Definitions;
 use crate::gaps::ShownGaps;
 use crate::pages::Pages;
 use crate::rollup::stretch::Point;
-use crate::rollup::{RollupSpec, Rollups};
+use crate::rollup::{RollupSpec, Rollups, WIDTH_NS};
 use crate::tags::TagInfo;
-use crate::timeline::{Timeline, sample_time};
+use crate::timeline::{Timeline, sample_time, sample_time_ns};
 use crate::watch::{Watch, Watched};
-use frame::{ArchivedTagRecord, Frame, SamplesView, ScanView, View};
+use frame::{ArchivedTagRecord, Frame, SampleView, SamplesView, ScanView, View};
 use model::{ProducerId, Quality, Sequence, SourceId, TagDeclaration, TagId, TagPath, TextId, TimestampNs, ValueKind};
 use ring::{Latest, LatestWriter, Stamp};
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// What the pass looks up for every sample: one small entry a tag, by number.
 #[derive(Clone, Copy)]
@@ -25,6 +26,15 @@ struct TagState {
     kind: ValueKind,
     source: SourceId,
 }
+
+impl TagState {
+    /// Of no source.
+    const UNKNOWN: TagState = TagState { kind: ValueKind::F64, source: SourceId(u32::MAX) };
+}
+
+/// Tags at one time with one quality that are taken together where they stand in a row in a frame of
+/// samples; fewer are cheaper one by one.
+const RUN_MIN: usize = 4;
 
 /// Bytes of memory that the tags of a shard take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +45,16 @@ pub struct TagBytes {
     pub latest: usize,
     /// Windows, one-second and named.
     pub rollups: usize,
+}
+
+/// When samples of a frame came, and when they were.
+#[derive(Clone, Copy)]
+struct Arrival {
+    received: TimestampNs,
+    /// What the samples are found under.
+    time: TimestampNs,
+    /// Where the one-second window of that time begins.
+    start: TimestampNs,
 }
 
 /// What is counted for a source.
@@ -189,6 +209,19 @@ impl State {
         self.run(first, count).is_some_and(|mut pieces| pieces.any(any))
     }
 
+    /// Whether all samples are of kind `F64` and of tags of a source: one pass, and no early end.
+    #[must_use]
+    pub(crate) fn are_numbers_of(&self, source: SourceId, samples: SamplesView<'_>) -> bool {
+        samples.iter().fold(true, |all, (tag, ..)| {
+            let tag = self.tags.get(tag.0 as usize).copied().unwrap_or(TagState::UNKNOWN);
+            all & (tag.source == source) & (tag.kind == ValueKind::F64)
+        })
+    }
+
+    fn are_numbers(&self, samples: SamplesView<'_>) -> bool {
+        samples.iter().all(|(tag, ..)| self.kind(tag) == Some(ValueKind::F64))
+    }
+
     #[inline]
     fn run(&self, first: TagId, count: usize) -> Option<impl Iterator<Item = &[TagState]>> {
         let from = first.0 as usize;
@@ -222,7 +255,7 @@ impl State {
 
     fn note_tag(&mut self, id: TagId, kind: ValueKind, source: SourceId) {
         let wanted = id.0 as usize + 1;
-        self.tags.grow(wanted, || TagState { kind: ValueKind::F64, source: SourceId(u32::MAX) });
+        self.tags.grow(wanted, || TagState::UNKNOWN);
         if let Some(tag) = self.tags.get_mut(id.0 as usize) {
             *tag = TagState { kind, source };
         }
@@ -230,9 +263,20 @@ impl State {
 
     /// Takes in a stored frame that arrived at a time (S1).
     pub fn absorb(&mut self, frame: Frame<'_>, received: TimestampNs) {
+        let are_numbers = match frame.view() {
+            View::Samples(samples) => self.are_numbers(samples),
+            _ => false,
+        };
+        self.absorb_known(frame, received, are_numbers);
+    }
+
+    /// As [`absorb`](Self::absorb), of a frame of which it is known whether it has samples that are
+    /// all of kind `F64` and of known tags.
+    pub(crate) fn absorb_known(&mut self, frame: Frame<'_>, received: TimestampNs, are_numbers: bool) {
         match frame.view() {
             View::Scan(scan) => self.scan(scan, received),
-            View::Samples(samples) => self.samples_view(samples, received),
+            View::Samples(samples) if are_numbers => self.samples_view::<true>(samples, received),
+            View::Samples(samples) => self.samples_view::<false>(samples, received),
             View::Gap(gap) => self.gaps.push(gap),
             View::Sources(all) => {
                 all.sources.iter().for_each(|s| self.definitions.put_source(SourceId(s.id.to_native()), &s.name));
@@ -285,7 +329,6 @@ impl State {
             quality: shown(quality, recovering).0,
             source_time_ns: source_time.map_or(i64::MIN, |time| time.0),
             server_time_ns: received.0,
-            seen_ns: received.0,
         };
         let State { tags, latest, rollups, .. } = self;
         let kind = |i: usize| tags.get(first as usize + i).map_or(ValueKind::F64, |tag| tag.kind);
@@ -299,7 +342,7 @@ impl State {
             rollups.add_run(first, count, time, number);
         } else {
             for i in 0..count {
-                latest.write(first + i as u32, stamp(quality(i)).with(bits(i), kind(i)));
+                latest.write(first + i as u32, stamp(quality(i)), bits(i), kind(i));
                 if !quality(i).is_bad() {
                     rollups.add(first + i as u32, time, number(i));
                 }
@@ -328,55 +371,80 @@ impl State {
         }
     }
 
-    fn samples_view(&mut self, samples: SamplesView<'_>, received: TimestampNs) {
+    /// Takes in samples; `NUMBERS` where all are numbers of known tags.
+    #[inline(never)]
+    fn samples_view<const NUMBERS: bool>(&mut self, samples: SamplesView<'_>, received: TimestampNs) {
         let (mut oldest, mut newest) = (TimestampNs(i64::MAX), TimestampNs(i64::MIN));
-        let mut any = None;
-        for (tag, source_time, bits, quality) in samples.iter() {
-            let time = sample_time(source_time, received);
+        let mut start = received.window_start(WIDTH_NS);
+        let is_told = !self.rollups.named.is_idle() || !self.watch.is_idle();
+        let (mut i, mut unknown) = (0, 0);
+        while i < samples.len() {
+            let sample = samples.at(i);
+            let time = sample_time_ns(sample.source_time_ns(), received);
             oldest = oldest.min(time);
             newest = newest.max(time);
-            self.sample(tag.0, bits, quality, time, source_time, received);
-            any = Some(tag.0);
+            if (time.0.wrapping_sub(start.0) as u64) >= WIDTH_NS as u64 {
+                start = time.window_start(WIDTH_NS);
+            }
+            let at = Arrival { received, time, start };
+            let count = if NUMBERS { samples.run_len(i) } else { 1 };
+            i += count;
+            if NUMBERS && count >= RUN_MIN {
+                self.run_of_numbers(samples, i - count..i, at);
+                continue;
+            }
+            for sample in (i - count..i).map(|i| samples.at(i)) {
+                let kind = if NUMBERS { Some(ValueKind::F64) } else { self.kind(TagId(sample.tag())) };
+                match kind {
+                    Some(kind) => self.sample(sample, kind, at, is_told),
+                    None => unknown += 1,
+                }
+            }
         }
+        self.samples += if self.recovering { 0 } else { (samples.len() - unknown) as u64 };
         self.timeline.note(received, oldest, newest);
-        if let Some(tag) = any {
-            self.note_data(tag, samples.len(), received);
+        self.note_data(samples.at(0).tag(), samples.len(), received);
+    }
+
+    /// Values of consecutive tags, as a scan brings them.
+    #[inline(never)]
+    fn run_of_numbers(&mut self, samples: SamplesView<'_>, range: Range<usize>, at: Arrival) {
+        let (first, count) = (samples.at(range.start), range.len());
+        let (tag, usable) = (first.tag(), !first.quality().is_bad());
+        let bits = |lane: usize| samples.at(range.start + lane).bits();
+        let stamp = stamp(first, at, self.recovering);
+        self.latest.write_run(tag, count, stamp, |lane| (bits(lane), ValueKind::F64));
+        if usable {
+            self.rollups.add_run(tag, count, at.time, |lane| f64::from_bits(bits(lane)));
+        }
+        if self.rollups.named.touches(tag, count) || self.watch.touches(tag, count) {
+            range.clone().for_each(|i| self.tell(samples.at(i), ValueKind::F64, at));
         }
     }
 
     /// One sample: latest value and rollup.
-    #[inline]
-    fn sample(
-        &mut self,
-        tag: u32,
-        bits: u64,
-        quality: Quality,
-        time: TimestampNs,
-        source_time: Option<TimestampNs>,
-        received: TimestampNs,
-    ) {
-        let Some(TagState { kind, .. }) = self.tags.get(tag as usize).copied() else { return };
-        self.samples += u64::from(!self.recovering);
-        self.latest.write(
-            tag,
-            Latest {
-                bits,
-                kind,
-                quality: shown(quality, self.recovering).0,
-                source_time_ns: source_time.map_or(i64::MIN, |time| time.0),
-                server_time_ns: received.0,
-                seen_ns: received.0,
-            },
-        );
-        if self.watch.is_watched(tag) {
-            self.watch.note(Watched { tag, kind, bits, quality, received });
+    #[inline(always)]
+    fn sample(&mut self, sample: SampleView<'_>, kind: ValueKind, at: Arrival, is_told: bool) {
+        let (tag, bits) = (sample.tag(), sample.bits());
+        self.latest.write(tag, stamp(sample, at, self.recovering), bits, kind);
+        if !sample.quality().is_bad() {
+            self.rollups.add_in(tag, at.start, at.time, as_number(kind, bits));
         }
-        if !quality.is_bad() {
-            self.rollups.add(tag, time, as_number(kind, bits));
+        if is_told {
+            self.tell(sample, kind, at);
         }
+    }
+
+    /// Tells those who want to know of a sample: rollups that have a name, and who watches its tag.
+    #[inline(never)]
+    fn tell(&mut self, sample: SampleView<'_>, kind: ValueKind, at: Arrival) {
+        let (tag, bits, quality) = (sample.tag(), sample.bits(), sample.quality());
         if self.rollups.named.has(tag) {
-            let point = Point { time, number: as_number(kind, bits), usable: !quality.is_bad() };
-            self.rollups.named.add_run(tag, time, received, std::iter::once(point));
+            let point = Point { time: at.time, number: as_number(kind, bits), usable: !quality.is_bad() };
+            self.rollups.named.add_run(tag, at.time, at.received, std::iter::once(point));
+        }
+        if self.watch.is_watched(tag) {
+            self.watch.note(Watched { tag, kind, bits, quality, received: at.received });
         }
     }
 
@@ -392,6 +460,15 @@ impl State {
         let totals = &mut self.per_source[source];
         totals.last_data = Some(received);
         totals.samples += if self.recovering { 0 } else { count as u64 };
+    }
+}
+
+#[inline]
+fn stamp(sample: SampleView<'_>, at: Arrival, recovering: bool) -> Stamp {
+    Stamp {
+        quality: shown(sample.quality(), recovering).0,
+        source_time_ns: sample.source_time_ns(),
+        server_time_ns: at.received.0,
     }
 }
 

@@ -18,14 +18,17 @@ const BEHIND_NS: i64 = 31 * 86_400_000_000_000;
 #[must_use]
 #[inline]
 pub fn sample_time(source: Option<TimestampNs>, received: TimestampNs) -> TimestampNs {
-    match source {
-        Some(time)
-            if time.0 <= received.0.saturating_add(AHEAD_NS) && time.0 >= received.0.saturating_sub(BEHIND_NS) =>
-        {
-            time
-        }
-        _ => received,
-    }
+    source.map_or(received, |time| sample_time_ns(time.0, received))
+}
+
+/// As [`sample_time`], for a source time as it stands in frames, where `i64::MIN` is none: that is
+/// never a sane one.
+#[must_use]
+#[inline]
+pub fn sample_time_ns(source_ns: i64, received: TimestampNs) -> TimestampNs {
+    let latest = received.0.saturating_add(AHEAD_NS);
+    let earliest = received.0.saturating_sub(BEHIND_NS).max(i64::MIN + 1);
+    if source_ns >= earliest && source_ns <= latest { TimestampNs(source_ns) } else { received }
 }
 
 /// A stretch of arrival time and the sample times that it holds.

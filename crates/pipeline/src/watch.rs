@@ -49,6 +49,12 @@ impl Watch {
         self.flags[tag as usize] = true;
     }
 
+    /// Whether nobody watches any tag.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.flags.is_empty()
+    }
+
     /// Whether any tag of a run is watched.
     #[must_use]
     #[inline]

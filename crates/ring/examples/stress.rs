@@ -5,7 +5,7 @@
 //! is not watched. Threads are joined, not scoped, for the same reason. Ends with a panic where
 //! something was torn, lost or out of order.
 
-use millstream_ring::{Flag, Latest, inbox, latest_table};
+use millstream_ring::{Flag, Latest, LatestWriter, inbox, latest_table};
 use model::ValueKind;
 use std::cell::UnsafeCell;
 use std::sync::Arc;
@@ -35,11 +35,15 @@ fn latest(n: u64) -> Latest {
     }
 }
 
+fn write(writer: &LatestWriter, tag: u32, n: u64) {
+    writer.write(tag, latest(n).stamp(), n, latest(n).kind);
+}
+
 /// R2: two readers beside the one writer.
 fn values_are_seen_whole() {
     let (writer, reader) = latest_table();
     // the chunk of cells comes by the standard library's OnceLock, which is not watched
-    writer.write(0, latest(0));
+    write(&writer, 0, 0);
     let readers: Vec<JoinHandle<()>> = (0..2)
         .map(|_| {
             let reader = reader.clone();
@@ -58,7 +62,7 @@ fn values_are_seen_whole() {
         .collect();
     for n in 1..=WRITES {
         // one alone, and a run
-        writer.write(0, latest(n));
+        write(&writer, 0, n);
         writer.write_run(1, TAGS as usize - 1, latest(n).stamp(), |_| (n, latest(n).kind));
     }
     readers.into_iter().for_each(join);

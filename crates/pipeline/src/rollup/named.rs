@@ -119,7 +119,7 @@ impl Named {
     /// samples may have come before, they came before `since`.
     pub fn declare(&mut self, tag: u32, path: &str, since: Option<TimestampNs>) {
         let at = tag as usize;
-        if self.known.get(at).is_some_and(|known| *known) {
+        if self.books.is_empty() || self.known.get(at).is_some_and(|known| *known) {
             return;
         }
         if self.known.len() <= at {
@@ -138,6 +138,12 @@ impl Named {
         }
         self.known[at] = true;
         self.has_any[at] = any;
+    }
+
+    /// Whether no tag has a rollup.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.rings == 0
     }
 
     /// Whether any tag of a run has a rollup.

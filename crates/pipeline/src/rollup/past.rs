@@ -1,7 +1,7 @@
 //! The one-second windows before the open ones, laid out for scans.
 //!
 //! The tags of a block that agreed in their open window close it together, and it goes into one row:
-//! 34 bytes a tag, with no heap block for a tag alone. A value that comes late, or for one tag alone,
+//! 33 bytes a tag, with no heap block for a tag alone. A value that comes late, or for one tag alone,
 //! gives each tag of its block a queue of its own from then on.
 //!
 //! Invariant: a block has rows or queues, never both; `complete_from` is that of each tag while it
@@ -43,7 +43,7 @@ impl Past {
         }
         while self.rows.len() + 1 >= keep {
             let Some(gone) = self.rows.pop_front() else { return 0 };
-            self.complete_from = Some(gone.tally.start.plus_ns(WIDTH_NS));
+            self.complete_from = Some(gone.tally.start().plus_ns(WIDTH_NS));
         }
         let before = bytes(&self.rows);
         make_room(&mut self.rows, keep);
@@ -87,7 +87,7 @@ impl Past {
                 windows.get(windows.partition_point(|window| window.start < from).checked_sub(1)?).copied()
             }
             None => {
-                let row = self.rows.get(self.rows.partition_point(|row| row.tally.start < from).checked_sub(1)?)?;
+                let row = self.rows.get(self.rows.partition_point(|row| row.tally.start() < from).checked_sub(1)?)?;
                 Some(row.window(lane))
             }
         }
@@ -97,7 +97,7 @@ impl Past {
     pub(super) fn since(&self, lane: usize, from: TimestampNs) -> impl Iterator<Item = Window> {
         let queue = self.queues.as_ref().map(|queues| &queues[lane].windows);
         let at = queue.map_or(0, |windows| windows.partition_point(|window| window.start < from));
-        let row = self.rows.partition_point(|row| row.tally.start < from);
+        let row = self.rows.partition_point(|row| row.tally.start() < from);
         let rows = self.rows.range(row..).map(move |row| row.window(lane));
         queue.into_iter().flat_map(move |windows| windows.range(at..).copied()).chain(rows)
     }
@@ -177,13 +177,13 @@ mod tests {
         let mut past = Past::default();
         let numbers = [Numbers::EMPTY; LANES];
         for second in 0..5 {
-            past.push_row(Tally::new(TimestampNs(second * S)), &numbers, 4);
+            past.push_row(Tally::first(TimestampNs(second * S)), &numbers, 4);
         }
         assert_eq!((starts(&past, 3), past.complete_from(3)), (vec![2, 3, 4], Some(TimestampNs(2 * S))));
         past.add(0, TimestampNs(3 * S), TimestampNs(3 * S + 1), 7.0, 4);
         assert_eq!((starts(&past, 3), past.complete_from(3)), (vec![2, 3, 4], Some(TimestampNs(2 * S))));
         assert_eq!(past.newest_before(0, TimestampNs(4 * S)).map(|window| window.last), Some(7.0));
-        past.push_row(Tally::new(TimestampNs(5 * S)), &numbers, 2);
+        past.push_row(Tally::first(TimestampNs(5 * S)), &numbers, 2);
         assert_eq!((starts(&past, 3), past.complete_from(3)), (vec![5], Some(TimestampNs(5 * S))));
     }
 
@@ -191,10 +191,10 @@ mod tests {
     fn memory_follows_what_is_kept() {
         let mut past = Past::default();
         for second in 0..1_000 {
-            past.push_row(Tally::new(TimestampNs(second * S)), &[Numbers::EMPTY; LANES], 900);
+            past.push_row(Tally::first(TimestampNs(second * S)), &[Numbers::EMPTY; LANES], 900);
         }
         assert!(past.rows.capacity() < 900 && past.rows.len() == 899);
-        past.push_row(Tally::new(TimestampNs(1_000 * S)), &[Numbers::EMPTY; LANES], 2);
+        past.push_row(Tally::first(TimestampNs(1_000 * S)), &[Numbers::EMPTY; LANES], 2);
         assert!(past.rows.capacity() <= 2 && past.rows.len() == 1);
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! A scan brings one time and one quality for a run of tags, so cells that follow each other nearly
 //! always agree in all but their value. A block keeps the stamp once while all of its cells agree,
-//! and a scan then writes 12 bytes a tag in place of 64. A value that comes for one tag alone gives
-//! each cell of its block a stamp of its own, until a scan of the whole block comes again.
+//! and a scan then writes 10 bytes a tag in place of 64. A value that comes for one tag alone gives
+//! each cell of its block a stamp of its own with the value beside it, until a scan of the whole
+//! block comes again: one value alone then touches two cache lines, the lock's and its cell's.
 //!
 //! Invariants
-//! - B1: everything but `version` is written only while `version` is odd, by the one writer; the
-//!   time at which a tag was last spoken of is the exception, because it stands for itself.
+//! - B1: everything but `version` is written only while `version` is odd, by the one writer.
 //! - B2: while `mode` is agreed every cell was written and `apart` means nothing; while it is apart,
-//!   `apart` is there and `shared` means nothing but the mode.
+//!   `apart` is there, and `bits`, `kinds` and `shared` mean nothing but the mode.
 
 use super::{Latest, Stamp};
 use crate::atomic::{AtomicI64, AtomicU64, Ordering, fence, spin_loop, yield_now};
@@ -19,9 +19,10 @@ use std::sync::OnceLock;
 
 /// Cells of a block; two show loom all that sixteen can do.
 pub(super) const LANES: usize = if cfg!(all(loom, test)) { 2 } else { 16 };
-/// Kinds in one word.
-const KINDS: usize = 8;
-const KIND_WORDS: usize = LANES.div_ceil(KINDS);
+/// Bits of a kind in the word of kinds, and of the mode and the kind in a stamp's first word.
+const KIND_BITS: usize = 4;
+const MODE_AT: usize = 32;
+const KIND_AT: usize = 40;
 /// Tries that a reader spins before it lets another thread run: the writer may have been
 /// preempted in the middle of a write on a machine with too few cores.
 const SPINS_MAX: u32 = 64;
@@ -35,84 +36,113 @@ const APART: u64 = 2;
 
 /// A stamp that others may read while it is written.
 struct StampCell {
-    /// Quality in the low 32 bits, the mode above.
-    mode_quality: AtomicU64,
+    /// Quality in the low 32 bits, the mode in the eight above, the kind in those above.
+    head: AtomicU64,
     source_time_ns: AtomicI64,
     server_time_ns: AtomicI64,
-    seen_ns: AtomicI64,
 }
 
 impl StampCell {
     fn new() -> StampCell {
         StampCell {
-            mode_quality: AtomicU64::new(NOBODY << 32),
+            head: AtomicU64::new(NOBODY << MODE_AT),
             source_time_ns: AtomicI64::new(0),
             server_time_ns: AtomicI64::new(0),
-            seen_ns: AtomicI64::new(0),
         }
     }
 
     // Relaxed throughout: the block's version orders these (B1).
     #[inline]
-    fn store(&self, mode: u64, stamp: Stamp) {
-        self.mode_quality.store(mode << 32 | u64::from(stamp.quality), Ordering::Relaxed);
+    fn store(&self, mode: u64, kind: u64, stamp: Stamp) {
+        let head = kind << KIND_AT | mode << MODE_AT | u64::from(stamp.quality);
+        self.head.store(head, Ordering::Relaxed);
         self.source_time_ns.store(stamp.source_time_ns, Ordering::Relaxed);
         self.server_time_ns.store(stamp.server_time_ns, Ordering::Relaxed);
-        self.seen_ns.store(stamp.seen_ns, Ordering::Relaxed);
     }
 
+    #[inline]
     fn mode(&self) -> u64 {
-        self.mode_quality.load(Ordering::Relaxed) >> 32
+        mode(self.head.load(Ordering::Relaxed))
     }
 
     fn set_mode(&self, mode: u64) {
-        self.mode_quality.store(mode << 32, Ordering::Relaxed);
+        self.head.store(mode << MODE_AT, Ordering::Relaxed);
     }
 
     fn load(&self) -> (u64, Stamp) {
-        let mode_quality = self.mode_quality.load(Ordering::Relaxed);
+        let head = self.head.load(Ordering::Relaxed);
         let stamp = Stamp {
-            quality: mode_quality as u32,
+            quality: head as u32,
             source_time_ns: self.source_time_ns.load(Ordering::Relaxed),
             server_time_ns: self.server_time_ns.load(Ordering::Relaxed),
-            seen_ns: self.seen_ns.load(Ordering::Relaxed),
         };
-        (mode_quality >> 32, stamp)
+        (head, stamp)
     }
 }
 
-/// Cells of consecutive tags.
+const fn mode(head: u64) -> u64 {
+    head >> MODE_AT & 0xFF
+}
+
+/// A cell that has a stamp of its own: half a cache line.
+struct OwnCell {
+    stamp: StampCell,
+    bits: AtomicU64,
+}
+
+impl OwnCell {
+    fn new() -> OwnCell {
+        OwnCell { stamp: StampCell::new(), bits: AtomicU64::new(0) }
+    }
+
+    // Relaxed: the block's version orders these (B1).
+    #[inline]
+    fn store(&self, stamp: Stamp, (bits, kind): (u64, u64)) {
+        self.stamp.store(APART, kind, stamp);
+        self.bits.store(bits, Ordering::Relaxed);
+    }
+}
+
+/// The cells of a block whose stamps differ.
+#[repr(align(64))]
+pub(super) struct Apart([OwnCell; LANES]);
+
+impl Apart {
+    pub(super) fn new() -> Box<Apart> {
+        Box::new(Apart(std::array::from_fn(|_| OwnCell::new())))
+    }
+}
+
+/// Cells of consecutive tags: three cache lines, of which the last is all that a value alone touches
+/// beside its own cell.
+#[repr(C, align(64))]
 pub(super) struct Block {
+    bits: [AtomicU64; LANES],
     /// 0: never written. Odd: being written. Even: number of writes times two.
     version: AtomicU64,
     shared: StampCell,
-    /// Eight bits a cell.
-    kinds: [AtomicU64; KIND_WORDS],
-    bits: [AtomicU64; LANES],
-    apart: OnceLock<Box<[StampCell; LANES]>>,
+    /// Four bits a cell.
+    kinds: AtomicU64,
+    /// There from the first value on that came alone.
+    pub(super) apart: OnceLock<Box<Apart>>,
 }
+
+#[cfg(not(all(loom, test)))]
+const _: () = assert!(size_of::<Block>() == 192 && size_of::<Apart>() == 512 && LANES * KIND_BITS == 64);
 
 impl Block {
     pub(super) fn new() -> Block {
         Block {
+            bits: std::array::from_fn(|_| AtomicU64::new(0)),
             version: AtomicU64::new(0),
             shared: StampCell::new(),
-            kinds: std::array::from_fn(|_| AtomicU64::new(0)),
-            bits: std::array::from_fn(|_| AtomicU64::new(0)),
+            kinds: AtomicU64::new(0),
             apart: OnceLock::new(),
         }
     }
 
-    /// Bytes that a block holds beside itself once its cells have stamps of their own.
-    pub(super) const APART_BYTES: usize = size_of::<[StampCell; LANES]>();
-
-    /// Whether it holds them.
-    pub(super) fn is_apart(&self) -> bool {
-        self.apart.get().is_some()
-    }
-
     /// Runs with an odd version.
-    #[inline]
+    #[inline(always)]
     fn writing(&self, write: impl FnOnce()) {
         // Relaxed: only this thread writes the version (L1).
         let version = self.version.load(Ordering::Relaxed);
@@ -130,67 +160,64 @@ impl Block {
     pub(super) fn write_all(&self, stamp: Stamp, cell: impl Fn(usize) -> (u64, ValueKind)) {
         self.writing(|| {
             // Relaxed: ordered by the version (B1).
-            self.shared.store(AGREED, stamp);
-            for (word, kinds) in self.kinds.iter().enumerate() {
-                let from = word * KINDS;
-                let packed = (from..LANES.min(from + KINDS))
-                    .fold(0, |packed, lane| packed | (cell(lane).1 as u64) << (8 * (lane % KINDS)));
-                kinds.store(packed, Ordering::Relaxed);
-            }
+            self.shared.store(AGREED, 0, stamp);
+            let kinds = (0..LANES).fold(0, |kinds, lane| kinds | (cell(lane).1 as u64) << (KIND_BITS * lane));
+            self.kinds.store(kinds, Ordering::Relaxed);
             for (lane, bits) in self.bits.iter().enumerate() {
                 bits.store(cell(lane).0, Ordering::Relaxed);
             }
         });
     }
 
-    /// Sets some cells: `cell(i)` is the value and kind of the i-th of these.
+    /// Sets some cells: `cell(i)` is the value and kind of the i-th of these. `apart` is this block's.
     #[inline]
-    pub(super) fn write_some(&self, lanes: Range<usize>, stamp: Stamp, cell: impl Fn(usize) -> (u64, ValueKind)) {
-        let apart = self.apart.get_or_init(|| Box::new(std::array::from_fn(|_| StampCell::new())));
+    pub(super) fn write_some(
+        &self,
+        apart: &Apart,
+        lanes: Range<usize>,
+        stamp: Stamp,
+        cell: impl Fn(usize) -> (u64, ValueKind),
+    ) {
         self.writing(|| {
             self.part(apart);
-            for lane in lanes.clone() {
-                let (bits, kind) = cell(lane - lanes.start);
-                // Relaxed: ordered by the version (B1).
-                let (kinds, shift) = (&self.kinds[lane / KINDS], 8 * (lane % KINDS));
-                let others = kinds.load(Ordering::Relaxed) & !(0xFF << shift);
-                kinds.store(others | (kind as u64) << shift, Ordering::Relaxed);
-                self.bits[lane].store(bits, Ordering::Relaxed);
-                apart[lane].store(APART, stamp);
+            for (i, own) in apart.0[lanes].iter().enumerate() {
+                let (bits, kind) = cell(i);
+                own.store(stamp, (bits, kind as u64));
             }
         });
     }
 
-    /// Sets one cell.
-    #[cfg(all(test, loom))]
-    fn write_one(&self, lane: usize, latest: Latest) {
-        self.write_some(lane..lane + 1, latest.stamp(), |_| (latest.bits, latest.kind));
+    /// Sets one cell. `apart` is this block's.
+    #[inline(always)]
+    pub(super) fn write_one(&self, apart: &Apart, lane: usize, stamp: Stamp, (bits, kind): (u64, ValueKind)) {
+        self.writing(|| {
+            self.part(apart);
+            apart.0[lane % LANES].store(stamp, (bits, kind as u64));
+        });
     }
 
     /// Gives each cell a stamp of its own, where they agree; called while writing.
     #[inline]
-    fn part(&self, apart: &[StampCell; LANES]) {
-        if self.shared.mode() == AGREED {
-            let (_, stamp) = self.shared.load();
-            apart.iter().for_each(|cell| cell.store(APART, stamp));
+    fn part(&self, apart: &Apart) {
+        if self.shared.mode() != APART {
+            self.part_now(apart);
+        }
+    }
+
+    #[cold]
+    fn part_now(&self, apart: &Apart) {
+        let (head, stamp) = self.shared.load();
+        if mode(head) == AGREED {
+            // Relaxed: this thread wrote these.
+            let kinds = self.kinds.load(Ordering::Relaxed);
+            for (lane, (own, bits)) in apart.0.iter().zip(&self.bits).enumerate() {
+                own.store(stamp, (bits.load(Ordering::Relaxed), kind_of(kinds, lane)));
+            }
         }
         self.shared.set_mode(APART);
     }
 
-    /// Notes when a tag was spoken of without a new value.
-    pub(super) fn touch(&self, lane: usize, seen_ns: i64) {
-        if self.shared.mode() == NOBODY {
-            return;
-        }
-        let apart = self.apart.get_or_init(|| Box::new(std::array::from_fn(|_| StampCell::new())));
-        if self.shared.mode() == AGREED {
-            self.writing(|| self.part(apart));
-        }
-        // Relaxed: the time stands for itself; beside an older value it is as true.
-        apart[lane].seen_ns.store(seen_ns, Ordering::Relaxed);
-    }
-
-    /// What a cell says; `None` where it was never written.
+    /// What a cell says; `None` where it was never written. It was last spoken of when it was written.
     pub(super) fn read(&self, lane: usize) -> Option<Latest> {
         let mut tries = 0_u32;
         loop {
@@ -202,12 +229,7 @@ impl Block {
             if before.is_multiple_of(2) {
                 // Relaxed fields: the version's acquire orders them after it, the fence before its
                 // second look.
-                let bits = self.bits[lane].load(Ordering::Relaxed);
-                let kind = self.kinds[lane / KINDS].load(Ordering::Relaxed) >> (8 * (lane % KINDS));
-                let (mode, stamp) = match (self.shared.load(), self.apart.get()) {
-                    ((APART, _), Some(apart)) => apart[lane].load(),
-                    (shared, _) => shared,
-                };
+                let (mode, stamp, bits, kind) = self.fields(lane);
                 // Acquire fence: if any field above came from a later write, its odd version is
                 // seen by the look below.
                 fence(Ordering::Acquire);
@@ -224,6 +246,27 @@ impl Block {
             }
         }
     }
+
+    /// Mode, stamp, bits and kind of a cell, whatever is being written.
+    #[inline]
+    fn fields(&self, lane: usize) -> (u64, Stamp, u64, u64) {
+        let (head, stamp) = self.shared.load();
+        match (mode(head), self.apart.get()) {
+            (APART, Some(apart)) => {
+                let own = &apart.0[lane];
+                let (head, stamp) = own.stamp.load();
+                (mode(head), stamp, own.bits.load(Ordering::Relaxed), head >> KIND_AT)
+            }
+            (mode, _) => {
+                let kinds = self.kinds.load(Ordering::Relaxed);
+                (mode, stamp, self.bits[lane].load(Ordering::Relaxed), kind_of(kinds, lane))
+            }
+        }
+    }
+}
+
+const fn kind_of(kinds: u64, lane: usize) -> u64 {
+    kinds >> (KIND_BITS * lane) & 0xF
 }
 
 #[cfg(all(test, loom))]
@@ -231,6 +274,11 @@ mod loom_tests {
     use super::super::sample;
     use super::*;
     use loom::{sync::Arc, thread};
+
+    /// Sets the first cell.
+    fn write_one(block: &Block, latest: Latest) {
+        block.write_one(block.apart.get_or_init(Apart::new), 0, latest.stamp(), (latest.bits, latest.kind));
+    }
 
     /// Tries every order of two writes beside a reader of the first cell; it must see nothing or
     /// one of these, whole, and in some order each of them.
@@ -270,8 +318,8 @@ mod loom_tests {
     #[test]
     fn a_value_is_seen_whole() {
         seen_whole([None, Some(sample(1)), Some(sample(2))], 0, |block| {
-            block.write_one(0, sample(1));
-            block.write_one(0, sample(2));
+            write_one(block, sample(1));
+            write_one(block, sample(2));
         });
     }
 
@@ -280,7 +328,7 @@ mod loom_tests {
     fn a_value_is_seen_whole_while_cells_part() {
         seen_whole([None, Some(sample(1)), Some(sample(2))], 0, |block| {
             block.write_all(sample(1).stamp(), |_| (1, sample(1).kind));
-            block.write_one(0, sample(2));
+            write_one(block, sample(2));
         });
     }
 
@@ -288,7 +336,7 @@ mod loom_tests {
     #[test]
     fn a_value_is_seen_whole_while_cells_come_to_agree() {
         seen_whole([None, Some(sample(1)), Some(sample(2))], 0, |block| {
-            block.write_one(0, sample(1));
+            write_one(block, sample(1));
             block.write_all(sample(2).stamp(), |_| (2, sample(2).kind));
         });
     }
