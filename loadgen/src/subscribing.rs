@@ -234,7 +234,7 @@ async fn beside(plan: Plan, core: Option<u32>, time: Duration) -> Result<Taken, 
         runtime.block_on(command::run(&plan, time))
     };
     let (done, end) = tokio::sync::oneshot::channel();
-    thread::spawn(move || done.send(work()));
+    thread::spawn(move || drop(done.send(work())));
     end.await.map_err(Failure::of)?
 }
 

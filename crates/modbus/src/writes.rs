@@ -64,7 +64,7 @@ impl Writes {
             Outcome::Exception(0x01) if row.each.len() == 1 => {
                 row.write.as_several().map(|write| vec![Row { write, ..row.clone() }])
             }
-            Outcome::Exception(0x01 | 0x02 | 0x03) => row.apart(),
+            Outcome::Exception(0x01..=0x03) => row.apart(),
             _ => None,
         };
         if let Some(again) = again {

@@ -322,7 +322,7 @@ mod tests {
         for size in [1, 7, bytes.len()] {
             let mut framer = Framer::default();
             let seen: Vec<Seen> = bytes.chunks(size).flat_map(|part| all(&mut framer, part).expect("sound")).collect();
-            assert_eq!(seen, [wanted.clone()], "{size}");
+            assert_eq!(seen, std::slice::from_ref(&wanted), "{size}");
             assert!(framer.kept.is_empty() && framer.unfinished.is_empty());
         }
     }

@@ -51,13 +51,16 @@ struct Counted {
     syncs: f64,
 }
 
+/// System calls a frame: all, and by name.
+type Traced = (f64, Vec<(String, f64)>);
+
 /// One load and what was found.
 struct Run {
     kind: &'static str,
     is_flat_out: bool,
     counted: Counted,
     /// System calls a frame, all and by name; `None` without strace.
-    traced: Option<(f64, Vec<(String, f64)>)>,
+    traced: Option<Traced>,
 }
 
 /// Measures, prints, and fails where it does not hold.
@@ -150,7 +153,7 @@ fn count(site: &Site, time: Duration) -> Result<Counted, Story> {
 }
 
 /// System calls of the process a frame, as strace counts them.
-fn trace(site: &Site, pid: u32) -> Result<Option<(f64, Vec<(String, f64)>)>, Story> {
+fn trace(site: &Site, pid: u32) -> Result<Option<Traced>, Story> {
     if !shell::works("strace", &["-V"]) {
         return Ok(None);
     }
