@@ -147,10 +147,13 @@ fn frames(c: &mut Criterion) {
     group.finish();
 }
 
+/// What frames look like, by name and number.
+type Pattern = (&'static str, fn(u64) -> Builder);
+
 fn whole_pass(c: &mut Criterion) {
     let mut group = c.benchmark_group("pass");
     group.throughput(Throughput::Elements(SAMPLES as u64));
-    let patterns: [(&str, fn(u64) -> Builder); 4] =
+    let patterns: [Pattern; 4] =
         [("scan", scan), ("samples", scattered), ("samples of devices", devices), ("samples in order", in_order)];
     for (name, make) in patterns {
         let (mut pass, mut disk, mut sequence) = (pass(), Instant::default(), 0_u64);

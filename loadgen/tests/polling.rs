@@ -77,10 +77,15 @@ fn converse(mut stream: TcpStream, status: &str) {
     let (mut buffer, mut call) = ([0; 4_096], String::new());
     while let Ok(bytes @ 1..) = stream.read(&mut buffer) {
         call += &String::from_utf8_lossy(&buffer[..bytes]);
-        if !call.ends_with('}') {
+        let Some((head, body)) = call.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("told");
+        if body.len() < length.parse().expect("a number") {
             continue;
         }
-        assert!(call.starts_with("POST /v1/requests/point-") && call.contains("\r\n\r\n{\"value\":"), "{call}");
+        let one = head.starts_with("POST /v1/requests/point-") && body.starts_with("{\"value\":");
+        let several = head.starts_with("POST /v1/requests/points ")
+            && ["t0", "t1", "t2"].iter().all(|tag| body.contains(&format!("\"{tag}\":")));
+        assert!(one || several, "{call}");
         call.clear();
         let _ = write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\n{{}}");
     }
@@ -92,7 +97,7 @@ fn commands_are_timed_one_by_one_and_as_batches_and_a_refusal_fails() {
     let client = poll("bare", port, 1);
     let http = answers("200 OK");
     let report = measured(port, client.0.id(), &format!("--commands 200 --points 3 --http {http}"));
-    for what in ["single", "in_a_row", "at_once"] {
+    for what in ["single", "in_a_row", "at_once", "batch"] {
         assert!(report["commands"][what]["count"].as_u64().is_some_and(|count| count > 0), "{what}: {report}");
     }
     assert_eq!(report["commands"]["failed"], 0);
@@ -112,7 +117,8 @@ fn a_configuration_for_fixed_ports_is_written_without_devices() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = std::fs::read_to_string(&file).expect("written");
     let _ = std::fs::remove_file(&file);
-    assert!(text.contains("\"tcp://127.0.0.1:21001\"") && text.matches("[[request]]").count() == 2, "{text}");
+    assert!(text.contains("[request.write_points]"), "both points in one call as well: {text}");
+    assert!(text.contains("\"tcp://127.0.0.1:21001\"") && text.matches("[[request]]").count() == 3, "{text}");
 }
 
 #[test]

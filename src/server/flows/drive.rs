@@ -28,6 +28,9 @@ const ANSWER_BYTES_MAX: usize = 256 << 10;
 /// How often it is looked whether the journal needs a file ahead; it takes seconds to fill one.
 const AHEAD_EVERY: Duration = Duration::from_secs(1);
 
+/// A longer file would keep the helper thread from whoever waits for it.
+const AHEAD_BYTES_MAX: u64 = 64 << 20;
+
 /// Opens the journal's disk; its completions wake the driver.
 pub fn open_disk(context: &ShardContext, directory: &Path, wanted: Rc<Notify>) -> std::io::Result<Box<dyn Disk>> {
     let raised = Arc::new(Notify::new());
@@ -75,6 +78,9 @@ async fn drive(flow: Rc<FlowShard>) {
 /// Has files made ahead for the journal, on the helper thread.
 async fn prepare(flow: Rc<FlowShard>) {
     let bytes = flow.site.config().server.journal.segment_bytes;
+    if bytes > AHEAD_BYTES_MAX {
+        return;
+    }
     while !flow.desk.borrow().is_closed() {
         let wanted = flow.desk.borrow_mut().wants_prepared();
         let Some(file) = wanted else {

@@ -61,7 +61,7 @@ pub struct Requests {
 
 /// A failure, and how the call's gate is to take it.
 struct Failed {
-    failure: Failure,
+    failure: Box<Failure>,
     outcome: GateOutcome,
     /// Members of its own that the caller's problem document has.
     more: Vec<(&'static str, Value)>,
@@ -69,7 +69,7 @@ struct Failed {
 
 impl Failed {
     fn new(failure: Failure, outcome: GateOutcome) -> Failed {
-        Failed { failure, outcome, more: Vec::new() }
+        Failed { failure: Box::new(failure), outcome, more: Vec::new() }
     }
 
     fn with(mut self, name: &'static str, value: impl Into<Value>) -> Failed {
