@@ -132,6 +132,7 @@ impl NativeParts {
             ("shed_frames", counters.shed_frames),
             ("pauses", counters.pauses),
             ("connections_refused", net.refused),
+            ("receive_buffers_exhausted", net.starved),
             ("kernel_calls", net.calls),
             ("kernel_completions", net.completions),
         ]);

@@ -83,6 +83,8 @@ pub struct NetStats {
     pub received_bytes: u64,
     /// Bytes sent on connections.
     pub sent_bytes: u64,
+    /// Times that a connection found no receive buffer and waited for its turn.
+    pub starved: u64,
     /// Datagrams received.
     pub datagrams: u64,
     /// Datagrams too long for the receive buffer, thrown away.

@@ -118,6 +118,26 @@ fn pattern(from: usize, length: usize) -> Vec<u8> {
     (from..from + length).map(|n| (n % 251) as u8).collect()
 }
 
+/// Many more connections than the ring has buffers, all with more to say than a buffer holds.
+#[test]
+fn a_crowd_that_all_sends_at_once_is_all_heard() {
+    const CROWD: usize = 400;
+    const BYTES: usize = 40_000;
+    on_both(async |rig| {
+        let mut peers: Vec<TcpStream> =
+            (0..CROWD).map(|_| TcpStream::connect(rig.address).expect("accepted")).collect();
+        for (n, peer) in peers.iter_mut().enumerate() {
+            peer.write_all(&[n as u8; BYTES]).expect("the sockets hold it");
+        }
+        rig.until(|heard| heard.received() == CROWD * BYTES).await;
+        assert!(
+            rig.heard.bytes.values().all(|bytes| bytes.len() == BYTES && bytes.iter().all(|byte| *byte == bytes[0]))
+        );
+        drop(peers);
+        rig.until(|heard| heard.closed.len() == CROWD).await;
+    });
+}
+
 #[test]
 fn bytes_arrive_in_order_however_they_are_split() {
     on_both(async |rig| {

@@ -6,6 +6,9 @@
 //!   nothing can be lost between a cancel and its completion.
 //! - A connection's socket lives until the kernel has answered for its receive and its send; until
 //!   then it is *ending*, and nothing of it is given out.
+//! - Whoever found no buffer waits in line and receives again, a few at a time, once everything that the
+//!   kernel had filled was given out. At once would be in vain while the buffers wait in the queue behind,
+//!   and with thousands of connections the kernel would do little else than answer that there is none.
 //! - What is sent lies in a batch that does not change until the kernel has answered for it.
 //!
 //! It needs Linux 6.0 (multishot receive into a buffer ring), which `open` tries out.
@@ -37,6 +40,10 @@ use super::{
     reset_when_dropped, send_queue::SendQueue,
 };
 
+/// Connections that receive again in one poll after they found no buffer: half as many as there are buffers, for
+/// others receive meanwhile.
+const STARVED_TURN: usize = 32;
+
 type On<'a> = dyn FnMut(NetEvent<'_>) + 'a;
 
 /// [`ShardNet`] on a raw io_uring. To be opened, used and dropped on one thread.
@@ -54,6 +61,8 @@ pub struct RingNet {
     /// What the kernel had received when the pause began, in order.
     held: VecDeque<Event>,
     said: VecDeque<Said>,
+    /// Connections that found no buffer, the first first; each once.
+    starved: VecDeque<u64>,
     /// When closing connections are cut off even if their peers took not everything.
     closing: VecDeque<(Instant, u64)>,
     stats: NetStats,
@@ -187,8 +196,12 @@ impl RingNet {
             (_, None) => {}
         }
         match -event.result {
-            // Out of buffers for a moment, or interrupted: they are back, so on with it.
-            libc::ENOBUFS | libc::EAGAIN | libc::EINTR => {
+            libc::ENOBUFS => {
+                self.stats.starved += 1;
+                self.starved.push_back(id);
+                return 0;
+            }
+            libc::EAGAIN | libc::EINTR => {
                 self.receive_on(id);
                 return 0;
             }
@@ -204,6 +217,16 @@ impl RingNet {
         {
             connection.receiving = true;
             self.kernel.receive(connection.stream.as_raw_fd(), self.buffers.group(), token(id, RECEIVE));
+        }
+    }
+
+    /// Lets the first in line receive again.
+    fn feed_starved(&mut self) {
+        for _ in 0..STARVED_TURN {
+            let Some(id) = self.starved.pop_front() else { return };
+            if self.connections.get(&id).is_some_and(|found| found.state == State::Open) {
+                self.receive_on(id);
+            }
         }
     }
 
@@ -350,14 +373,21 @@ impl Net for RingNet {
                 handled += 1;
                 continue;
             }
-            let Some(event) = self.next_event() else { break };
+            let Some(event) = self.next_event() else {
+                if !self.paused && !self.starved.is_empty() {
+                    self.feed_starved();
+                    self.kernel.enter_if_needed();
+                }
+                break;
+            };
             handled += self.handle(event, on);
         }
         handled.max(usize::from(turns > 0 && turns == budget))
     }
 
     fn pending(&self) -> bool {
-        !self.said.is_empty() || (!self.paused && !self.held.is_empty()) || self.kernel.pending()
+        let waits = !self.held.is_empty() || !self.starved.is_empty();
+        !self.said.is_empty() || (!self.paused && waits) || self.kernel.pending()
     }
 
     fn send(&mut self, connection: ConnectionId, bytes: &[u8]) -> Result<(), SendError> {

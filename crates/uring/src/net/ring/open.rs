@@ -53,6 +53,7 @@ impl RingNet {
             paused: false,
             held: VecDeque::new(),
             said: VecDeque::new(),
+            starved: VecDeque::new(),
             closing: VecDeque::new(),
             stats: NetStats::default(),
         };
