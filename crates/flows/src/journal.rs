@@ -9,7 +9,7 @@
 
 use crate::entry::{Draft, Stored};
 use delivery::Offset;
-use env::disk::{Disk, FileNumber, Storage};
+use env::disk::{Disk, Storage};
 use frame::{Builder, Frame, View};
 use log::{Health, Span, Writer};
 use model::{CommitError, LogPosition, ProducerId, Refused, Sequence, ShardId, TimestampNs};
@@ -98,16 +98,6 @@ impl Journal {
             self.log.hurry();
         }
         Poll::Pending
-    }
-
-    /// A file that should be made ahead ([`Writer::wants_prepared`]).
-    pub fn wants_prepared(&mut self) -> Option<FileNumber> {
-        self.log.wants_prepared()
-    }
-
-    /// It is there, or could not be made.
-    pub fn prepared(&mut self, file: FileNumber, made: bool) {
-        self.log.prepared(file, made);
     }
 
     /// Everything up to this offset is on disk.

@@ -25,12 +25,6 @@ const READ_AGAIN: Duration = Duration::from_secs(1);
 /// Longest answer that is read as JSON for a flow's expressions, in bytes.
 const ANSWER_BYTES_MAX: usize = 256 << 10;
 
-/// How often it is looked whether the journal needs a file ahead; it takes seconds to fill one.
-const AHEAD_EVERY: Duration = Duration::from_secs(1);
-
-/// A longer file would keep the helper thread from whoever waits for it.
-const AHEAD_BYTES_MAX: u64 = 64 << 20;
-
 /// Opens the journal's disk; its completions wake the driver.
 pub fn open_disk(context: &ShardContext, directory: &Path, wanted: Rc<Notify>) -> std::io::Result<Box<dyn Disk>> {
     let raised = Arc::new(Notify::new());
@@ -56,7 +50,6 @@ pub fn open_disk(context: &ShardContext, directory: &Path, wanted: Rc<Notify>) -
 /// Spawns what drives the desk.
 pub fn spawn(flow: &Rc<FlowShard>, context: &ShardContext) {
     context.spawn(Lane::Event, "flows", drive(Rc::clone(flow)));
-    context.spawn(Lane::Batch, "journal-ahead", prepare(Rc::clone(flow)));
 }
 
 async fn drive(flow: Rc<FlowShard>) {
@@ -72,34 +65,6 @@ async fn drive(flow: Rc<FlowShard>) {
         }
         let sleep = until_deadline(&flow);
         let _ = tokio::time::timeout(sleep, flow.wanted.notified()).await;
-    }
-}
-
-/// Has files made ahead for the journal, on the helper thread.
-async fn prepare(flow: Rc<FlowShard>) {
-    let bytes = flow.site.config().server.journal.segment_bytes;
-    if bytes > AHEAD_BYTES_MAX {
-        return;
-    }
-    while !flow.desk.borrow().is_closed() {
-        let wanted = flow.desk.borrow_mut().wants_prepared();
-        let Some(file) = wanted else {
-            tokio::time::sleep(AHEAD_EVERY).await;
-            continue;
-        };
-        let (reply, answer) = oneshot::channel();
-        let storage = Arc::clone(&flow.storage);
-        let job = Box::new(move || drop(reply.send(storage.prepare(file, bytes))));
-        let taken = flow.context.helper().run(job).is_ok();
-        let made = match if taken { answer.await.ok() } else { None } {
-            Some(Ok(made)) => made,
-            Some(Err(error)) => {
-                tracing::warn!(%error, "the journal goes on in files that grow, which costs more");
-                false
-            }
-            None => false,
-        };
-        flow.desk.borrow_mut().prepared(file, made);
     }
 }
 

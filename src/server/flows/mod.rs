@@ -47,9 +47,6 @@ use uring::disk::{DirectoryStorage, create_directory_durable};
 pub const HOME: ShardId = ShardId(0);
 /// The journal's directory below the data directory.
 const DIRECTORY: &str = "journal";
-/// Batches of the journal from this length on, bytes, fill whole blocks: at most twice as much is written, and
-/// the disk takes them past the page cache.
-const WHOLE_BLOCKS_FROM: usize = 2 << 10;
 /// Documents of batches, below the data directory.
 const DOCUMENTS: &str = "documents";
 
@@ -206,7 +203,6 @@ impl OpenJournal {
             keep_ns: i64::try_from(told.keep.as_nanos()).unwrap_or(i64::MAX),
             keep_bytes: told.keep_bytes,
             hold: Some(LogPosition(0)),
-            whole_blocks_from: WHOLE_BLOCKS_FROM,
             ..log::Settings::new(JOURNAL)
         };
         let journal = Journal::new(log::Writer::new(settings, &self.recovered));

@@ -39,7 +39,7 @@ use crate::runs::BatchBook;
 use crate::spec::FlowSpec;
 use crate::trail::Report;
 use delivery::{DeliveryId, Offset};
-use env::disk::{Disk, FileNumber};
+use env::disk::Disk;
 use gate::Gate;
 use model::{LogPosition, Refused, TimestampNs};
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -422,17 +422,6 @@ impl Desk {
         let flows = self.outlets.iter().filter_map(|outlet| outlet.deadline(now)).min();
         let all = [flows, self.alarms.deadline(), self.batches.deadline()];
         (all.into_iter().flatten().min(), self.journal.deadline_ns())
-    }
-
-    /// A file of the journal that should be made ahead, where it may block; [`prepared`](Self::prepared) takes
-    /// the answer.
-    pub fn wants_prepared(&mut self) -> Option<FileNumber> {
-        self.journal.wants_prepared()
-    }
-
-    /// It is there, or could not be made.
-    pub fn prepared(&mut self, file: FileNumber, made: bool) {
-        self.journal.prepared(file, made);
     }
 
     /// Carries letters forward, moves the hold, and forgets what retention took.

@@ -35,7 +35,7 @@ use fault::Retry;
 use frame::Builder;
 use live::{Live, Op};
 use model::{LogPosition, Refused, TimestampNs, limits};
-use retain::{Preparing, Removal, Retired};
+use retain::{Removal, Retired};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Waiting bytes at which a batch is written without waiting for `sync_ns`.
@@ -111,7 +111,6 @@ pub struct Writer {
     removal: Removal,
     /// Files that the next segments use again.
     retired: Vec<Retired>,
-    preparing: Preparing,
     closing: bool,
     final_mark: FinalMark,
     stats: Stats,
@@ -162,7 +161,6 @@ impl Writer {
             hurried: false,
             removal: Removal::default(),
             retired: Vec::new(),
-            preparing: Preparing::default(),
             closing: false,
             final_mark: FinalMark::Wanted,
             stats: Stats::default(),
