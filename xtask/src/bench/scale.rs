@@ -27,6 +27,9 @@ const FRAME: u32 = 1_000;
 /// Connections, and tags of each: a frame is all of them.
 const MANY: [u32; 5] = [1, 10, 100, 1_000, 10_000];
 const TAGS_OF_EACH: u32 = 10;
+/// Bytes that may wait for acknowledgement on all connections together: with more on each than a second takes in,
+/// no acknowledgement of a frame would come within the measured time.
+const IN_FLIGHT: u32 = 128 << 20;
 /// CPU a sample at a million tags that P11 allows, of that at a thousand.
 const COST_MAX: f64 = 1.3;
 /// Bytes a tag that P11 allows.
@@ -139,6 +142,7 @@ fn measure(connections: u32, tags: u32, frame: u32, seconds: u32) -> Result<Run,
         "--frame",
         &frame.to_string(),
     ]);
+    command.args(["--in-flight", &(IN_FLIGHT / connections).to_string()]);
     command.args(["--seconds", &seconds.to_string(), "--core", &LOAD_CORE.to_string()]);
     command.args(["--server-core", &SERVER_CORE.to_string(), "--server-pid", &pid.to_string()]);
     let start = Instant::now();
