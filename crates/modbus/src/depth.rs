@@ -6,7 +6,7 @@
 //! stand, and remember that.
 //!
 //! A step is tried only while cycles are long enough to fill it. What is compared is the time from
-//! answer to answer while there was always something to ask, at its best of [`WINDOWS`] stretches, so
+//! answer to answer while there was always something to ask, at its best of three stretches, so
 //! that a moment in which the machine did something else does not decide.
 //!
 //! Invariants
@@ -15,7 +15,7 @@
 //!   ends with the first sign of trouble.
 //! - W3: while commands wait or are under way, no depth is tried ([`Depth::hold`]): a write that a
 //!   device loses is not sent again.
-//! - W4: a depth that failed or gained nothing is left alone for [`BARRED_NS`], longer each time.
+//! - W4: a depth that failed or gained nothing is left alone for ten minutes, longer each time.
 //!
 //! It sends nothing and reads no clock; [`crate::session`] tells it what happens.
 

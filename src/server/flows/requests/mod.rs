@@ -1,7 +1,7 @@
 //! Request/reply: named routes to systems and devices.
 //!
 //! A call passes its gate (bulkhead, breaker, deadline), is carried out ([`system`], [`device`],
-//! [`write`]) and answered, or refused in words that name the system at fault. Every write to a device has its audit
+//! [`mod@write`]) and answered, or refused in words that name the system at fault. Every write to a device has its audit
 //! lines, the first of them durable before anything is sent.
 
 mod device;
