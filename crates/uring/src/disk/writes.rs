@@ -9,7 +9,7 @@
 use std::{collections::HashMap, io, os::fd::AsRawFd, rc::Rc, sync::Arc};
 
 use env::disk::{Block, Completion, DiskError, OpId};
-use io_uring::{EnterFlags, IoUring, opcode, squeue, types};
+use io_uring::{IoUring, opcode, squeue, types};
 use tokio_uring::fs::File;
 
 use super::{arena::Arena, direct};
@@ -159,16 +159,7 @@ impl Writes {
 
     /// Hands over what was pushed, runs the kernel's deferred work, and waits for `wanted` completions.
     fn enter(&mut self, wanted: u32) {
-        let submit = self.ring.submission().len() as u32;
-        let flags = EnterFlags::GETEVENTS.bits();
-        // SAFETY: no argument is passed that the kernel would read, and what the entries point to
-        // was vouched for when they were pushed.
-        let entered = unsafe { self.ring.submitter().enter::<libc::sigset_t>(submit, wanted, flags, None) };
-        if let Err(error) = entered {
-            // Interrupted, or the kernel wants its completions taken first: the next entering goes on.
-            let passes = matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY));
-            assert!(passes, "io_uring_enter failed on a ring that this thread owns: {error}");
-        }
+        setup::enter(&mut self.ring, wanted);
     }
 }
 

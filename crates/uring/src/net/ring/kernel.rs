@@ -9,7 +9,7 @@
 
 use std::{collections::VecDeque, io, os::fd::RawFd};
 
-use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use crate::{setup, wake::WakeFd};
 
@@ -146,16 +146,7 @@ impl Kernel {
     /// completions.
     pub(super) fn enter(&mut self, wanted: u32) {
         self.calls += 1;
-        let submit = self.ring.submission().len() as u32;
-        let flags = EnterFlags::GETEVENTS.bits();
-        // SAFETY: no argument is passed that the kernel would read, and what the entries point to
-        // was vouched for when they were pushed.
-        let entered = unsafe { self.ring.submitter().enter::<libc::sigset_t>(submit, wanted, flags, None) };
-        if let Err(error) = entered {
-            // Interrupted, or the kernel wants its completions taken first: the next entering goes on.
-            let passes = matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY));
-            assert!(passes, "io_uring_enter failed on a ring that this thread owns: {error}");
-        }
+        setup::enter(&mut self.ring, wanted);
     }
 
     /// Before sleep: old rings of the bell are forgotten, and all there is made visible.
