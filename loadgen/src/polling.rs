@@ -89,6 +89,17 @@ struct Outcome {
     hiccups: Histogram<u64>,
 }
 
+/// Looks at what is asked for, and takes this thread to its core.
+pub(crate) fn prepare(seconds: f64, commands: Option<f64>, core: Option<u32>) -> Result<(), Failure> {
+    if !(seconds.is_finite() && seconds > 0.0 && seconds < 1e6) {
+        return Err(Failure::Usage("--measure needs --seconds above 0".to_owned()));
+    }
+    if commands.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
+        return Err(Failure::Usage("--commands must be above 0".to_owned()));
+    }
+    core.map_or(Ok(()), |core| machine::pin_this_thread(core).map_err(Failure::Failed))
+}
+
 /// Runs it; writes the configuration first, where one is asked for.
 pub(crate) fn run(
     options: &Modbus,
@@ -96,15 +107,7 @@ pub(crate) fn run(
 ) -> Result<bool, Failure> {
     let (fleet, own) = (&options.fleet, &options.polling);
     let seconds = fleet.seconds.unwrap_or_default();
-    if !(seconds.is_finite() && seconds > 0.0 && seconds < 1e6) {
-        return Err(Failure::Usage("--measure needs --seconds above 0".to_owned()));
-    }
-    if own.commands.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
-        return Err(Failure::Usage("--commands must be above 0".to_owned()));
-    }
-    if let Some(core) = own.core {
-        machine::pin_this_thread(core).map_err(Failure::Failed)?;
-    }
+    prepare(seconds, own.commands, own.core)?;
     let mut hiccups = histogram();
     let mut watch = || {
         if own.server_core.is_some() {

@@ -18,6 +18,7 @@ use crate::Failure;
 use crate::args::Opcua;
 use crate::hiccup::{histogram, probe};
 use crate::machine::{self, Usage, Used};
+use crate::polling;
 use crate::polling::command::{self, Plan, Taken};
 use crate::report::{percentiles_json, percentiles_text, time, whole};
 use hdrhistogram::Histogram;
@@ -110,15 +111,7 @@ pub(crate) fn fleet(options: &Opcua, listen: SocketAddr, named: Option<SocketAdd
 pub(crate) fn run(options: &Opcua, config: impl FnOnce(&str) -> Result<(), Failure>) -> Result<bool, Failure> {
     let own = &options.subscribing;
     let seconds = options.fleet.seconds.unwrap_or_default();
-    if !(seconds.is_finite() && seconds > 0.0 && seconds < 1e6) {
-        return Err(Failure::Usage("--measure needs --seconds above 0".to_owned()));
-    }
-    if own.commands.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
-        return Err(Failure::Usage("--commands must be above 0".to_owned()));
-    }
-    if let Some(core) = own.core {
-        machine::pin_this_thread(core).map_err(Failure::Failed)?;
-    }
+    polling::prepare(seconds, own.commands, own.core)?;
     let mut hiccups = histogram();
     let mut watch = || {
         if own.server_core.is_some() {
