@@ -9,7 +9,8 @@
 //! - `jitter`: 1,000 devices every 10 ms;
 //! - `commands`: writes over HTTP while little, much and as much as possible is polled.
 
-use super::{median, report};
+use super::report;
+use super::table::median;
 use crate::fault::{Guard, Site};
 use crate::shell::{self, Story, binary, target};
 use serde_json::Value;

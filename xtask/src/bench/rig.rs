@@ -91,6 +91,12 @@ impl Rig {
 
 /// What the first shard of a server says of itself.
 pub fn core_of(site: &Site) -> Result<Value, Story> {
+    let cores = cores_of(site)?;
+    cores.get(0).cloned().ok_or_else(|| format!("/v1/cores shows no core: {cores}"))
+}
+
+/// What all shards of a server say of themselves.
+pub fn cores_of(site: &Site) -> Result<Value, Story> {
     let wrong = |error: std::io::Error| format!("/v1/cores did not answer: {error}");
     let mut stream = TcpStream::connect(site.http_address()).map_err(wrong)?;
     let request = format!("GET /v1/cores HTTP/1.0\r\nhost: {}\r\n\r\n", site.http_address());
@@ -98,8 +104,7 @@ pub fn core_of(site: &Site) -> Result<Value, Story> {
     let mut text = String::new();
     stream.read_to_string(&mut text).map_err(wrong)?;
     let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    let cores: Value = serde_json::from_str(body).map_err(|error| format!("/v1/cores: {error}"))?;
-    cores.get(0).cloned().ok_or_else(|| format!("/v1/cores shows no core: {body}"))
+    serde_json::from_str(body).map_err(|error| format!("/v1/cores: {error}"))
 }
 
 impl Drop for Rig {

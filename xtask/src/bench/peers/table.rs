@@ -1,6 +1,6 @@
 //! What was measured, as a table in Markdown, and what it says of the goals.
 
-use super::super::median;
+use super::super::table::median;
 use super::Figures;
 use crate::shell::Story;
 
