@@ -53,7 +53,13 @@ enum What {
     /// Telemetry beside all lower lanes, on one core
     Isolation(Extent),
     /// Tags and connections, by number
-    Scale(Extent),
+    Scale {
+        /// One part of it
+        #[arg(long, default_value = "all", value_parser = ["all", "tags", "connections"])]
+        part: String,
+        #[command(flatten)]
+        extent: Extent,
+    },
     /// What a frame asks of allocator and kernel in steady state
     Steady {
         /// Samples of a frame
@@ -100,7 +106,7 @@ impl Bench {
             Some(What::Intake(extent)) => intake::run(extent.seconds, extent.rounds, extent.built),
             Some(What::Fanout(extent)) => fanout::run(extent.seconds, extent.rounds, extent.built),
             Some(What::Isolation(extent)) => isolation::run(extent.seconds, extent.rounds, extent.built),
-            Some(What::Scale(extent)) => scale::run(extent.seconds, extent.rounds, extent.built),
+            Some(What::Scale { part, extent }) => scale::run(part, extent.seconds, extent.rounds, extent.built),
             Some(What::Steady { frame, seconds, built }) => steady::run(*frame, *seconds, *built),
             Some(What::Polling { part, extent }) => polling::run(part, extent.seconds, extent.rounds, extent.built),
             Some(What::Opcua { part, extent }) => opcua::run(part, extent.seconds, extent.rounds, extent.built),
