@@ -54,7 +54,7 @@ impl Writer {
         self.writes_in_flight -= 1;
         let given_up = self.live.iter().find(|live| live.file == file).is_none_or(|live| live.given_up);
         let Some(batch) = self.queue.iter_mut().find(|batch| batch.key == key) else {
-            self.recycle(block);
+            self.blocks.recycle(block);
             return;
         };
         let bytes = block.len();

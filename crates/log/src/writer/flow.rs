@@ -16,7 +16,7 @@ impl Writer {
     pub(super) fn seal(&mut self) {
         let key = self.key();
         self.hurried = false;
-        let empty = self.spare.pop().unwrap_or_default();
+        let empty = self.blocks.take(self.now_ns);
         let batch = self.open.take(key, empty);
         self.queue.push_back(batch);
     }
@@ -55,7 +55,7 @@ impl Writer {
             return; // a frame without payload is never too long
         }
         self.builder.stamp(wall);
-        let block = block_of(self.spare.pop().unwrap_or_default(), BATCH_HEADER_BYTES, self.builder.bytes());
+        let block = block_of(self.blocks.take(self.now_ns), BATCH_HEADER_BYTES, self.builder.bytes());
         let mut batch = Batch::own(self.key(), kind, self.open.position(), wall, block);
         batch.frames = 1;
         self.queue.push_back(batch);
@@ -252,7 +252,7 @@ impl Writer {
                 self.retry.succeeded();
             }
             if let Some(block) = batch.block {
-                self.recycle(block);
+                self.blocks.recycle(block);
             }
             work += 1;
         }

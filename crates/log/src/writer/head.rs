@@ -14,10 +14,15 @@ use env::disk::Block;
 use frame::Builder;
 use model::{LogPosition, TimestampNs, limits};
 
+/// What a part takes that makes a batch full, most often.
+const PART_BYTES: usize = 64 << 10;
+
 impl Making {
     fn new(position: LogPosition, block: Block, prefix: usize) -> Making {
         let mut making = Making { part: 0, position, block, prefix, frames: 0 };
         making.block.clear();
+        // as much will come where there are many tags; growing copies
+        making.block.reserve(prefix + BATCH_HEADER_BYTES + GROUP_BYTES + PART_BYTES);
         making.block.resize(prefix + BATCH_HEADER_BYTES, 0);
         making
     }
@@ -54,7 +59,8 @@ impl Writer {
             making.frames += frames;
             rest = &rest[fits..];
             if !rest.is_empty() || making.body_bytes() >= GROUP_BYTES {
-                let next = Making { part: making.part, ..Making::new(making.position, self.spare_block(), 0) };
+                let next =
+                    Making { part: making.part, ..Making::new(making.position, self.blocks.take(self.now_ns), 0) };
                 self.queue_head(std::mem::replace(&mut making, next), wall);
             }
         }
@@ -80,7 +86,7 @@ impl Writer {
     fn start_head(&mut self, wall: TimestampNs) -> Making {
         let waiting = self.queue.iter().find(|batch| batch.place.is_none());
         let position = waiting.map_or(self.open.position(), |batch| batch.position);
-        let mut making = Making::new(position, self.spare_block(), SEGMENT_HEADER_BYTES);
+        let mut making = Making::new(position, self.blocks.take(self.now_ns), SEGMENT_HEADER_BYTES);
         let running_ns = self.running_now_ns();
         let Some(live) = self.live.back_mut() else { return making };
         let header = SegmentHeader {
@@ -122,9 +128,5 @@ impl Writer {
         let mut batch = Batch::own(self.key(), BatchKind::Prologue, making.position, wall, making.block);
         (batch.prefix, batch.frames) = (making.prefix, making.frames);
         self.queue.insert(at, batch);
-    }
-
-    fn spare_block(&mut self) -> Block {
-        self.spare.pop().unwrap_or_default()
     }
 }

@@ -18,6 +18,7 @@
 //! It deliberately does not retry on a file, does not read, and never blocks.
 
 mod batch;
+mod blocks;
 mod complete;
 mod fault;
 mod flow;
@@ -30,7 +31,9 @@ use crate::span::SegmentIndex;
 use crate::stats::SYNC_SAMPLES_MAX;
 use crate::{Health, Recovered, Settings, Span, Stats};
 use batch::{Batch, Open};
-use env::disk::{Block, DIRECT_ALIGN, Disk, FileNumber, OpId};
+use blocks::Blocks;
+pub use blocks::{LENT_BLOCK_BYTES, LENT_BLOCKS};
+use env::disk::{Disk, FileNumber, OpId};
 use fault::Retry;
 use frame::Builder;
 use live::{Live, Op};
@@ -57,18 +60,6 @@ const LIVE_SEGMENTS_MAX: usize = 4;
 const MARK_NS: u64 = 1_000_000_000;
 /// While idle, a mark says "running" this often: what bounds the gap that a crash leaves.
 const HEARTBEAT_NS: u64 = 10_000_000_000;
-/// Blocks kept to be filled again.
-const SPARE_BLOCKS_MAX: usize = PIPELINE_BATCHES_MAX;
-/// Larger blocks are given back to the allocator. A block grows in powers of two, and a full batch has
-/// a header besides.
-const SPARE_BLOCK_BYTES_MAX: usize = 2 * BATCH_BYTES_FULL;
-/// Empty blocks of a disk that lends some.
-const BLOCKS_AT_HAND: usize = 3;
-/// Blocks that a disk should lend: one that is filled, those that wait, are written, or are synced, and the
-/// next ones.
-pub const LENT_BLOCKS: usize = PIPELINE_BATCHES_MAX + 1 + BLOCKS_AT_HAND;
-/// How long a disk should make them: a full batch with its header and pad.
-pub const LENT_BLOCK_BYTES: usize = BATCH_BYTES_FULL + 2 * DIRECT_ALIGN;
 
 /// Appends frames to a log and makes them durable in groups.
 pub struct Writer {
@@ -78,9 +69,7 @@ pub struct Writer {
     live: VecDeque<Live>,
     index: VecDeque<SegmentIndex>,
     ops: BTreeMap<OpId, Op>,
-    spare: Vec<Block>,
-    /// The disk lends blocks: others are not kept.
-    lent: bool,
+    blocks: Blocks,
     builder: Builder,
     durable: LogPosition,
     /// The known-durable position that the newest placed batch carries.
@@ -140,8 +129,7 @@ impl Writer {
             live: VecDeque::new(),
             index: recovered.segments.iter().cloned().collect(),
             ops: BTreeMap::new(),
-            spare: Vec::new(),
-            lent: false,
+            blocks: Blocks::default(),
             builder: Builder::new(),
             durable: recovered.durable,
             marked: recovered.durable,
@@ -231,7 +219,7 @@ impl Writer {
             self.placed_ns = self.now_ns;
             self.open.since_ns = self.open.since_ns.max(self.now_ns);
         }
-        self.borrow(disk);
+        self.blocks.borrow(disk);
         let mut work = 0;
         while let Some(completion) = disk.poll_completion() {
             self.complete(completion, wall, disk);
@@ -242,6 +230,7 @@ impl Writer {
         work += self.place(wall, disk, prologue);
         work += self.sync(disk);
         work += self.tidy(disk);
+        self.blocks.give_back(self.now_ns);
         work + self.retain(disk)
     }
 
@@ -264,7 +253,7 @@ impl Writer {
             (idle && (begun || self.closing)).then(|| if self.closing { self.now_ns } else { self.mark_due_ns() });
         let segment = segment.filter(|_| self.live.len() < LIVE_SEGMENTS_MAX);
         let removal = self.retention_due_ns();
-        [segment, head, group, mark, removal].into_iter().flatten().min()
+        [segment, head, group, mark, removal, self.blocks.due_ns()].into_iter().flatten().min()
     }
 
     /// Everything up to here is on disk.
@@ -395,23 +384,5 @@ impl Writer {
     fn key(&mut self) -> u64 {
         self.next_key += 1;
         self.next_key
-    }
-
-    /// Keeps a few blocks of the disk's at hand: between two polls more than one batch may be sealed.
-    fn borrow(&mut self, disk: &mut dyn Disk) {
-        while self.spare.len() < BLOCKS_AT_HAND
-            && let Some(block) = disk.lend()
-        {
-            self.lent = true;
-            self.spare.push(block);
-        }
-    }
-
-    fn recycle(&mut self, mut block: Block) {
-        let fit = if self.lent { block.is_lent() } else { block.capacity() <= SPARE_BLOCK_BYTES_MAX };
-        if self.spare.len() < SPARE_BLOCKS_MAX && fit {
-            block.clear();
-            self.spare.push(block);
-        }
     }
 }
