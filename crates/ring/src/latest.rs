@@ -24,6 +24,10 @@ use model::{ValueKind, limits::TAGS_MAX};
 /// Cells of one chunk: 12 KiB, so that a small plant pays for what it has.
 const CHUNK_CELLS: usize = 1024;
 const CHUNK_BLOCKS: usize = CHUNK_CELLS / LANES;
+/// A table of so many bytes stays in a core's caches from scan to scan.
+const CACHED_BYTES: usize = 1 << 20;
+/// So many cells before a run comes to one, its memory is asked for.
+const AHEAD_CELLS: usize = 16 * LANES;
 /// Chunks of a full table.
 const CHUNKS_MAX: usize = TAGS_MAX as usize / CHUNK_CELLS;
 
@@ -148,9 +152,12 @@ impl LatestWriter {
     /// As [`write`](Self::write).
     #[inline]
     pub fn write_run(&self, first: u32, count: usize, stamp: Stamp, cell: impl Fn(usize) -> (u64, ValueKind)) {
-        let (first, mut at) = (first as usize, 0);
+        let (first, mut at, fetches) = (first as usize, 0, self.bytes.get() > CACHED_BYTES);
         while at < count {
             let (block, lane) = (self.block(first + at), (first + at) % LANES);
+            if fetches {
+                self.fetch_ahead(first + at);
+            }
             let here = (LANES - lane).min(count - at);
             if here == LANES {
                 block.write_all(stamp, |i| cell(at + i));
@@ -158,6 +165,15 @@ impl LatestWriter {
                 block.write_some(self.apart(block), lane..lane + here, stamp, |i| cell(at + i));
             }
             at += here;
+        }
+    }
+
+    /// Asks for a block that a run comes to soon.
+    #[inline(always)]
+    fn fetch_ahead(&self, index: usize) {
+        let at = index + AHEAD_CELLS;
+        if let Some(blocks) = self.table.chunks.get(at / CHUNK_CELLS).and_then(|chunk| chunk.blocks.get()) {
+            crate::fetch(&blocks[at % CHUNK_CELLS / LANES]);
         }
     }
 

@@ -16,6 +16,7 @@
 
 #![expect(unexpected_cfgs, reason = "cfg(loom) is set by hand for the model-checking test run")]
 
+mod ahead;
 mod allocations;
 mod atomic;
 mod bell;
@@ -25,6 +26,7 @@ mod latest;
 mod meter;
 mod publish;
 
+pub use ahead::fetch;
 pub use allocations::{CountingAllocator, allocations};
 pub use inbox::{Inbox, InboxSender, inbox};
 pub use index::{IndexReader, IndexWriter};

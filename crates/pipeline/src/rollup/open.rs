@@ -16,6 +16,12 @@ use model::TimestampNs;
 /// Tags of a block.
 pub(super) const LANES: usize = 16;
 
+/// So many blocks before a scan comes to one, its memory is asked for.
+const AHEAD_BLOCKS: usize = 8;
+
+/// So many tags' windows stay in a core's caches from scan to scan.
+const CACHED_TAGS: usize = 1 << 16;
+
 /// What a window is besides its numbers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tally {
@@ -236,9 +242,12 @@ impl Open {
         if !first.is_multiple_of(LANES) {
             return 0;
         }
-        let mut taken = 0;
+        let (mut taken, fetches) = (0, self.tags > CACHED_TAGS);
         while count - taken >= LANES {
             let at = (first + taken) / LANES;
+            if fetches && let Some(ahead) = self.blocks.get(at + AHEAD_BLOCKS) {
+                ring::fetch(ahead);
+            }
             let Some(block) = self.blocks.get_mut(at) else { return taken };
             if let Some(tally) = block.agreed_at(start, time) {
                 tally.add(time);
