@@ -3,7 +3,7 @@
 //!
 //! One shard on one core, the load on another, each size with a server that was just started, sizes
 //! in turns. Closed loop: CPU time means something only where the shard has no time to spin. Memory
-//! is what the server holds more than before its tags were registered; what the server itself counts
+//! is what the server holds more than before its tags were registered, two seconds after the load; what it counts
 //! of it (`tag_bytes` in `/v1/cores`) stands beside. The longest polls are those since the start:
 //! registering, the load, and closing.
 //!
@@ -19,10 +19,10 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Connections that share the tags.
+/// Connections that share the tags, where each has a frame of them.
 const CONNECTIONS: u32 = 10;
 const TAGS: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
-/// Samples of a frame, where a connection has as many tags.
+/// Samples of a frame.
 const FRAME: u32 = 1_000;
 /// Connections, and tags of each: a frame is all of them.
 const MANY: [u32; 5] = [1, 10, 100, 1_000, 10_000];
@@ -30,6 +30,8 @@ const TAGS_OF_EACH: u32 = 10;
 /// Bytes that may wait for acknowledgement on all connections together: with more on each than a second takes in,
 /// no acknowledgement of a frame would come within the measured time.
 const IN_FLIGHT: u32 = 128 << 20;
+/// From the end of a load to when the server holds only what it keeps.
+const SETTLED: Duration = Duration::from_secs(2);
 /// CPU a sample at a million tags that P11 allows, of that at a thousand.
 const COST_MAX: f64 = 1.3;
 /// Bytes a tag that P11 allows.
@@ -62,8 +64,9 @@ pub fn run(part: &str, seconds: u32, rounds: u32, is_built: bool) -> Result<(), 
         MANY.iter().filter(|_| has("connections")).map(|connections| (*connections, Vec::new())).collect();
     for _ in 0..rounds {
         for (tags, runs) in &mut by_tags {
-            let each = *tags / CONNECTIONS;
-            runs.push(measure(CONNECTIONS, each, each.min(FRAME), seconds)?);
+            // frames of one length in all rows, or their number would be what differs
+            let connections = CONNECTIONS.min(*tags / FRAME);
+            runs.push(measure(connections, *tags / connections, FRAME, seconds)?);
         }
         for (connections, runs) in &mut by_connections {
             runs.push(measure(*connections, TAGS_OF_EACH, TAGS_OF_EACH, seconds)?);
@@ -170,9 +173,9 @@ fn measure(connections: u32, tags: u32, frame: u32, seconds: u32) -> Result<Run,
     let report = super::report(&mut command)?;
     let around_s = start.elapsed().as_secs_f64() - f64::from(seconds);
     let number = |key: &str| report["server"][0][key].as_f64().unwrap_or(f64::NAN);
+    // what closes is closed, what waited for the disk is given back, and the figures are out
+    sleep(SETTLED);
     let bytes = resident(pid)? - before;
-    // what closes is closed, and the figures are out, within half a second
-    sleep(Duration::from_millis(500));
     let core = core_of(&site)?;
     let counted = ["definitions", "latest", "rollups"].map(|part| core["tag_bytes"][part].as_f64().unwrap_or(f64::NAN));
     let stages = core["stages"].as_array().map_or(&[][..], Vec::as_slice);
