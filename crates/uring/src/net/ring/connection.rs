@@ -27,6 +27,8 @@ pub(super) struct Connection {
     pub(super) send_in_flight: bool,
     /// The kernel has a receive of ours.
     pub(super) receiving: bool,
+    /// Its place in line for a buffer, since it last received something.
+    pub(super) place: Option<u64>,
     /// Nothing can be sent any more; only read to the end.
     pub(super) broken: bool,
     pub(super) state: State,
@@ -51,6 +53,7 @@ impl Connection {
             sending: SendQueue::default(),
             send_in_flight: false,
             receiving: true,
+            place: None,
             broken: false,
             state: State::Open,
             told: false,

@@ -8,7 +8,8 @@
 //!   then it is *ending*, and nothing of it is given out.
 //! - Whoever found no buffer waits in line and receives again, a few at a time, once everything that the
 //!   kernel had filled was given out. At once would be in vain while the buffers wait in the queue behind,
-//!   and with thousands of connections the kernel would do little else than answer that there is none.
+//!   and with thousands of connections the kernel would do little else than answer that there is none. The
+//!   place in line is kept until something was received: those before may have taken all buffers again.
 //! - What is sent lies in a batch that does not change until the kernel has answered for it.
 //!
 //! It needs Linux 6.0 (multishot receive into a buffer ring), which `open` tries out.
@@ -20,7 +21,7 @@ mod kernel;
 mod open;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     io,
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::fd::{AsRawFd, RawFd},
@@ -61,8 +62,10 @@ pub struct RingNet {
     /// What the kernel had received when the pause began, in order.
     held: VecDeque<Event>,
     said: VecDeque<Said>,
-    /// Connections that found no buffer, the first first; each once.
-    starved: VecDeque<u64>,
+    /// Connections that found no buffer, by their places in line; each once.
+    starved: BTreeMap<u64, u64>,
+    /// The last place that was given.
+    last_place: u64,
     /// When closing connections are cut off even if their peers took not everything.
     closing: VecDeque<(Instant, u64)>,
     stats: NetStats,
@@ -163,18 +166,18 @@ impl RingNet {
     }
 
     fn on_received(&mut self, id: u64, event: Event, on: &mut On<'_>) -> usize {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(found) = self.connections.get_mut(&id) else {
             if let Some(buffer) = event.buffer() {
                 self.buffers.discard(buffer);
             }
             return 0;
         };
-        connection.receiving = event.more();
-        if connection.state != State::Open {
+        found.receiving = event.more();
+        if found.state != State::Open {
             if let Some(buffer) = event.buffer() {
                 self.buffers.discard(buffer);
             }
-            if connection.state == State::Closing && event.result > 0 && !event.more() {
+            if found.state == State::Closing && event.result > 0 && !event.more() {
                 self.receive_on(id);
             }
             self.progress(id);
@@ -183,6 +186,7 @@ impl RingNet {
         let connection = ConnectionId(id);
         match (event.result, event.buffer()) {
             (length @ 1.., Some(buffer)) => {
+                found.place = None;
                 let bytes = self.buffers.filled(buffer, length as usize);
                 self.stats.received_bytes += bytes.len() as u64;
                 on(NetEvent::Received { connection, bytes });
@@ -198,7 +202,7 @@ impl RingNet {
         match -event.result {
             libc::ENOBUFS => {
                 self.stats.starved += 1;
-                self.starved.push_back(id);
+                self.stand_in_line(id);
                 return 0;
             }
             libc::EAGAIN | libc::EINTR => {
@@ -220,10 +224,19 @@ impl RingNet {
         }
     }
 
+    /// Puts a connection in line, where it stood before if it received nothing since.
+    fn stand_in_line(&mut self, id: u64) {
+        if let Some(found) = self.connections.get_mut(&id) {
+            self.last_place += u64::from(found.place.is_none());
+            let place = *found.place.get_or_insert(self.last_place);
+            self.starved.insert(place, id);
+        }
+    }
+
     /// Lets the first in line receive again.
     fn feed_starved(&mut self) {
         for _ in 0..STARVED_TURN {
-            let Some(id) = self.starved.pop_front() else { return };
+            let Some((_, id)) = self.starved.pop_first() else { return };
             if self.connections.get(&id).is_some_and(|found| found.state == State::Open) {
                 self.receive_on(id);
             }

@@ -1,7 +1,7 @@
 //! Opening the ring: everything that a kernel may lack shows here.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     io::{self, Write},
     os::{fd::AsRawFd, unix::net::UnixStream},
 };
@@ -53,7 +53,8 @@ impl RingNet {
             paused: false,
             held: VecDeque::new(),
             said: VecDeque::new(),
-            starved: VecDeque::new(),
+            starved: BTreeMap::new(),
+            last_place: 0,
             closing: VecDeque::new(),
             stats: NetStats::default(),
         };
