@@ -74,7 +74,7 @@ impl Memory {
         unsafe { libc::madvise(start.cast(), layout.size(), libc::MADV_HUGEPAGE) };
         for at in 0..layout.size() {
             // SAFETY: `at` lies within the memory, which nobody else knows yet.
-            unsafe { start.add(at).write((at * 31 >> 3) as u8) };
+            unsafe { start.add(at).write(((at * 31) >> 3) as u8) };
         }
         Memory { start, layout }
     }
