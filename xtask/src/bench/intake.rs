@@ -73,7 +73,7 @@ impl Round {
     /// Share of the server's core that others took; not a number where nothing is pinned.
     fn others(&self) -> f64 {
         let used = number(&self.server["server_core_busy_s"]) - number(&self.server["server_cpu_s"]);
-        used.max(0.0) / number(&self.server["seconds"])
+        used / number(&self.server["seconds"])
     }
 }
 
