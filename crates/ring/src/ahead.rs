@@ -1,6 +1,6 @@
 //! Asking for memory before it is needed.
 
-#![expect(unsafe_code, reason = "a processor's hint takes an address")]
+#![cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "a processor's hint takes an address"))]
 
 /// Bytes that come into a cache together.
 const LINE_BYTES: usize = 64;
