@@ -206,6 +206,11 @@ impl ShardContext {
         self.inner.stages.busy(ns);
     }
 
+    /// What all lanes used up in the present duty cycle.
+    pub(crate) fn spent_ns(&self) -> u64 {
+        self.inner.lane_spent_ns.iter().map(Cell::get).fold(0, u64::saturating_add)
+    }
+
     /// A task waits until its lane has its next budget; the duty cycle that gives it may be asleep.
     pub(crate) fn wait_in_line(&self, lane: Lane, ticket: &mut Option<Ticket>, waker: &Waker) {
         self.inner.lane_parking[lane as usize].borrow_mut().wait(ticket, waker);

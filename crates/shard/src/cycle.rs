@@ -192,13 +192,16 @@ impl Cycle {
                 let from_ns = SystemClock.monotonic_ns();
                 self.sleeps += 1;
                 let until_ns = self.alarm_ns(from_ns);
+                let spent_ns = self.context.spent_ns();
                 self.timer.set(until_ns);
                 self.context.inner.alarms.asleep_until(until_ns);
                 self.context.inner.stages.sleeps();
                 self.asleep().await;
                 self.context.inner.alarms.asleep_until(0);
                 let slept_ns = SystemClock.monotonic_ns().saturating_sub(from_ns);
-                self.debt.pay(slept_ns);
+                // Tasks ran while the duty cycle lay: only the rest was the helper's.
+                let spent_ns = self.context.spent_ns().saturating_sub(spent_ns);
+                self.debt.pay(slept_ns.saturating_sub(spent_ns));
                 self.adapt(slept_ns);
                 self.context.inner.stages.slept();
             }
