@@ -279,12 +279,18 @@ pub(crate) struct Modbus {
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Poll {
-    /// The device
+    /// The device; with --devices the first of them, each next one has the next port
     #[arg(long)]
     pub(crate) address: SocketAddr,
     /// What polls
     #[arg(long, value_enum)]
     pub(crate) client: PollClient,
+    /// Devices that the paced client polls
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub(crate) devices: u16,
+    /// How often the paced client polls each
+    #[arg(long, default_value = "10ms", value_parser = duration)]
+    pub(crate) every: Duration,
     /// Requests under way at once; tokio-modbus has one
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) depth: u16,
@@ -306,6 +312,9 @@ pub(crate) enum PollClient {
     Bare,
     /// The tokio-modbus crate, one request at a time
     TokioModbus,
+    /// A loop over epoll that never sleeps: the first block of every device in its time, one request at
+    /// a time each, nothing decoded
+    Paced,
 }
 
 #[derive(Clone, Debug, clap::Args)]

@@ -4,6 +4,8 @@
 //! measure them (`loadgen modbus --measure --server-pid`). The bare one decodes and stores nothing;
 //! it is what the wire and the device allow.
 
+mod paced;
+
 use crate::Failure;
 use crate::args::{Poll, PollClient};
 use std::io::{Read, Write};
@@ -25,25 +27,33 @@ pub(crate) fn run(options: &Poll) -> Result<bool, Failure> {
     if !(options.seconds.is_finite() && options.seconds > 0.0 && options.seconds < 1e6) {
         return Err(Failure::Usage("--seconds must be above 0".to_owned()));
     }
-    let stream = connect(options)?;
+    let streams: Vec<TcpStream> =
+        (0..options.devices).map(|device| connect(options, device)).collect::<Result<_, _>>()?;
     let until = Instant::now() + Duration::from_secs_f64(options.seconds);
+    if options.client == PollClient::Paced {
+        return paced::run(streams, options, until).map(|()| true);
+    }
+    let Some(stream) = streams.into_iter().next() else { return Ok(true) };
     match options.client {
-        PollClient::Bare => bare(stream, options, until)?,
         PollClient::TokioModbus => tokio_modbus(stream, options, until)?,
+        PollClient::Bare | PollClient::Paced => bare(stream, options, until)?,
     }
     Ok(true)
 }
 
-fn connect(options: &Poll) -> Result<TcpStream, Failure> {
+fn connect(options: &Poll, device: u16) -> Result<TcpStream, Failure> {
     let until = Instant::now() + PATIENCE;
+    let mut address = options.address;
+    let port = address.port().checked_add(device);
+    address.set_port(port.ok_or_else(|| Failure::Usage(format!("device {device} has no port: choose a lower one")))?);
     loop {
-        match TcpStream::connect(options.address) {
+        match TcpStream::connect(address) {
             Ok(stream) => {
                 stream.set_nodelay(true).map_err(Failure::of)?;
                 return Ok(stream);
             }
             Err(error) if Instant::now() >= until => {
-                return Err(Failure::Failed(format!("no device at {}: {error}", options.address)));
+                return Err(Failure::Failed(format!("no device at {address}: {error}")));
             }
             Err(_) => sleep(PAUSE),
         }

@@ -6,7 +6,8 @@
 //!   client that decodes and stores nothing, and by tokio-modbus;
 //! - `link`: the same with a round trip of 5 ms, made by the device;
 //! - `tags`: 100,000 tags every second, and what a server costs that polls one;
-//! - `jitter`: 1,000 devices every 10 ms;
+//! - `jitter`: 1,000 devices every 10 ms, by Millstream and by a bare client that never sleeps, decodes and
+//!   stores nothing;
 //! - `commands`: writes over HTTP while little, much and as much as possible is polled.
 
 use super::report;
@@ -44,6 +45,7 @@ enum Who {
     Millstream,
     Bare,
     TokioModbus,
+    Paced,
 }
 
 /// One measurement.
@@ -76,6 +78,11 @@ impl Job {
         Job { who, devices, tags, stride: 1, every, depth: FOUND_OUT, is_far: false, has_commands: false }
     }
 
+    /// By a client that does nothing else.
+    const fn bare(self) -> Job {
+        Job { who: Who::Paced, depth: 1, ..self }
+    }
+
     const fn commanded(self) -> Job {
         Job { has_commands: true, ..self }
     }
@@ -106,6 +113,7 @@ impl Job {
             }
             Who::Bare => self.client("bare")?,
             Who::TokioModbus => self.client("tokio-modbus")?,
+            Who::Paced => self.client("paced")?,
         };
         devices.args(["--measure", "--json", "--seconds", &seconds.to_string(), "--server-pid", &pid.to_string()]);
         devices.args(["--core", &LOAD_CORE.to_string(), "--server-core", &SERVER_CORE.to_string()]);
@@ -146,11 +154,15 @@ impl Job {
         Ok(((server.0.id(), server), site.http_address()))
     }
 
-    /// A client that polls the first device until it is ended.
+    /// A client that polls the first device, or all, until it is ended.
     fn client(&self, name: &str) -> Result<(u32, Guard), Story> {
         let mut command = Command::new("taskset");
         command.args(["-c", &SERVER_CORE.to_string()]).arg(binary("loadgen"));
         command.args(["poll", "--client", name, "--depth", &self.depth.to_string(), "--seconds", "600"]);
+        if self.who == Who::Paced {
+            command.args(["--devices", &self.devices.to_string(), "--every", self.every]);
+            command.args(["--registers", &self.tags.to_string()]);
+        }
         command.args(["--address", &format!("127.0.0.1:{PORT}")]).stdin(Stdio::null()).stderr(Stdio::null());
         let client = command.spawn().map_err(|error| format!("loadgen poll could not be started: {error}"))?;
         Ok((client.id(), Guard(client)))
@@ -184,7 +196,15 @@ pub fn run(part: &str, seconds: u32, rounds: u32, is_built: bool) -> Result<(), 
         )?;
     }
     if is_asked("jitter") {
-        paced(&[("1,000 devices with 10 tags each every 10 ms", Job::paced(1_000, 10, "10ms"))], seconds, rounds)?;
+        let many = Job::paced(1_000, 10, "10ms");
+        paced(
+            &[
+                ("1,000 devices with 10 tags each every 10 ms", many),
+                ("the same by a bare client that never sleeps", many.bare()),
+            ],
+            seconds,
+            rounds,
+        )?;
     }
     if is_asked("commands") {
         commands(seconds, rounds)?;
