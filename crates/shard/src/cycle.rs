@@ -28,7 +28,8 @@ const JOBS_MAX: usize = 64;
 /// Snapshots are not refreshed more often; also the longest sleep.
 const PUBLISH_EVERY_NS: u64 = 250_000_000;
 /// Bounds of the time that the thread spins before it sleeps. Frames that come closer together
-/// than the upper one find it awake: a sleeper makes each sender pay for waking it.
+/// than the upper one find it awake: a sleeper makes each sender pay for waking it. What else ends a
+/// sleep, a source's alarm, an answer or the disk, pays nothing for it and is not waited for.
 const SPIN_NS: std::ops::RangeInclusive<u64> = 5_000..=200_000;
 
 pub(crate) struct Cycle {
@@ -36,7 +37,10 @@ pub(crate) struct Cycle {
     inbox: Inbox<Job>,
     wake: WakeFd,
     timer: TimerFd,
-    listeners: Vec<FdListener>,
+    /// On `wake`, on `timer`, and on what the stages are woken by.
+    rung: FdListener,
+    timed: FdListener,
+    fed: Vec<FdListener>,
     /// What ends a nap: telemetry, and whoever rings.
     alarms: Vec<RawFd>,
     debt: Debt,
@@ -60,11 +64,9 @@ impl Cycle {
     /// To be called inside the runtime, after the stages were installed.
     pub(crate) fn new(context: ShardContext, inbox: Inbox<Job>, wake: WakeFd) -> io::Result<Cycle> {
         let timer = TimerFd::new()?;
-        let mut listeners = vec![wake.listen()?, timer.listen()?];
+        let (rung, timed) = (wake.listen()?, timer.listen()?);
         let mut alarms = context.inner.stages.wake_fds();
-        for fd in &alarms {
-            listeners.push(FdListener::new(*fd)?);
-        }
+        let fed = alarms.iter().map(|fd| FdListener::new(*fd)).collect::<io::Result<_>>()?;
         alarms.push(wake.as_raw_fd());
         let now_ns = SystemClock.monotonic_ns();
         let inbox_meter = context.inner.meters.of(Lane::Request, "inbox");
@@ -73,7 +75,9 @@ impl Cycle {
             inbox,
             wake,
             timer,
-            listeners,
+            rung,
+            timed,
+            fed,
             alarms,
             debt: Debt::default(),
             inbox_meter,
@@ -185,31 +189,43 @@ impl Cycle {
     /// there already.
     async fn sleep(&mut self) {
         let lying = self.inbox.lie_down();
+        let mut slept_ns = None;
         if lying {
             let stages = &self.context.inner.stages;
             stages.arm();
             if !stages.pending() {
-                let from_ns = SystemClock.monotonic_ns();
-                self.sleeps += 1;
-                let until_ns = self.alarm_ns(from_ns);
-                let spent_ns = self.context.spent_ns();
-                self.timer.set(until_ns);
-                self.context.inner.alarms.asleep_until(until_ns);
-                self.context.inner.stages.sleeps();
-                self.asleep().await;
-                self.context.inner.alarms.asleep_until(0);
-                let slept_ns = SystemClock.monotonic_ns().saturating_sub(from_ns);
-                // Tasks ran while the duty cycle lay: only the rest was the helper's.
-                let spent_ns = self.context.spent_ns().saturating_sub(spent_ns);
-                self.debt.pay(slept_ns.saturating_sub(spent_ns));
-                self.adapt(slept_ns);
-                self.context.inner.stages.slept();
+                slept_ns = Some(self.lie().await);
             }
             self.inbox.get_up();
         }
         // Cleared before the next look, which finds what made them ready.
-        self.listeners.iter().for_each(FdListener::clear);
-        self.wake.drain();
+        let fed = self.fed.iter().filter(|listener| listener.clear()).count() > 0;
+        self.timed.clear();
+        if self.rung.clear() {
+            self.wake.drain();
+        }
+        if let Some(slept_ns) = slept_ns {
+            self.adapt(slept_ns, fed);
+        }
+    }
+
+    /// Lies until something happens; answers for how long.
+    async fn lie(&mut self) -> u64 {
+        let inner = Rc::clone(&self.context.inner);
+        let (from_ns, spent_ns) = (SystemClock.monotonic_ns(), self.context.spent_ns());
+        self.sleeps += 1;
+        let until_ns = self.alarm_ns(from_ns);
+        self.timer.set(until_ns);
+        inner.alarms.asleep_until(until_ns);
+        inner.stages.sleeps();
+        self.asleep().await;
+        inner.alarms.asleep_until(0);
+        inner.stages.slept();
+        self.worked_ns = SystemClock.monotonic_ns();
+        let lay_ns = self.worked_ns.saturating_sub(from_ns);
+        // Tasks ran meanwhile: only the rest was the helper's.
+        self.debt.pay(lay_ns.saturating_sub(self.context.spent_ns().saturating_sub(spent_ns)));
+        lay_ns
     }
 
     /// Leaves the core to the helper for a while, unless telemetry is there (S6). The runtime runs and a
@@ -241,17 +257,18 @@ impl Cycle {
         poll_fn(|context| {
             let kicked = !self.context.may_sleep(context.waker());
             // All are polled, so that each knows whom to wake.
-            let ready = self.listeners.iter().filter(|listener| listener.poll_ready(context).is_ready()).count();
+            let all = [&self.rung, &self.timed].into_iter().chain(&self.fed);
+            let ready = all.filter(|listener| listener.poll_ready(context).is_ready()).count();
             if kicked || ready > 0 { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
 
-    /// A sleep shorter than the longest spin was not worth it: spin longer next time.
-    fn adapt(&mut self, slept_ns: u64) {
-        let wanted = if slept_ns < *SPIN_NS.end() { self.spin_ns * 2 } else { self.spin_ns / 2 };
+    /// Frames that ended a sleep shorter than the longest spin would have been worth it: spin longer
+    /// next time.
+    fn adapt(&mut self, slept_ns: u64, fed: bool) {
+        let wanted = if fed && slept_ns < *SPIN_NS.end() { self.spin_ns * 2 } else { self.spin_ns / 2 };
         self.spin_ns = wanted.clamp(*SPIN_NS.start(), *SPIN_NS.end());
-        self.worked_ns = SystemClock.monotonic_ns();
     }
 
     /// Walks one histogram a cycle while a snapshot is due, and publishes when all were walked.

@@ -87,12 +87,12 @@ impl FdListener {
         })
     }
 
-    /// Forgets readiness.
-    pub fn clear(&self) {
+    /// Forgets readiness; whether there was any to forget.
+    pub fn clear(&self) -> bool {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        if let std::task::Poll::Ready(Ok(mut guard)) = self.watched.poll_read_ready(&mut context) {
-            guard.clear_ready();
-        }
+        let std::task::Poll::Ready(Ok(mut guard)) = self.watched.poll_read_ready(&mut context) else { return false };
+        guard.clear_ready();
+        true
     }
 }
 
