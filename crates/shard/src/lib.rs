@@ -35,6 +35,7 @@ mod alarms;
 mod context;
 mod cycle;
 mod helper;
+mod histogram;
 mod lane;
 mod meter;
 mod nap;

@@ -9,57 +9,32 @@ use std::{
     rc::Rc,
 };
 
-use hdrhistogram::Histogram;
 use model::ShardId;
 
 use crate::{
+    histogram::Histogram,
     lane::Lane,
-    stats::{BUCKETS_NS, Distribution, StageStats},
+    stats::{Distribution, StageStats},
 };
 
-/// Longest time told apart; longer ones count as this.
-const TIME_NS_MAX: u64 = 60_000_000_000;
-/// Decimal digits kept: 1 % exact, 30 KiB a histogram.
-const DIGITS: u8 = 2;
 /// At most one line a second in the log about one stage's overruns.
 const WARN_EVERY_NS: u64 = 1_000_000_000;
 
 /// A distribution as it grows.
-pub(crate) struct Meter(RefCell<Histogram<u64>>);
+pub(crate) struct Meter(RefCell<Histogram>);
 
 impl Meter {
     pub(crate) fn new() -> Meter {
-        let histogram = Histogram::new_with_bounds(1, TIME_NS_MAX, DIGITS);
-        Meter(RefCell::new(histogram.expect("the bounds are constants that fit each other")))
+        Meter(RefCell::new(Histogram::new()))
     }
 
     pub(crate) fn record(&self, ns: u64) {
-        self.0.borrow_mut().saturating_record(ns);
+        self.0.borrow_mut().record(ns);
     }
 
     /// One walk through the histogram.
     pub(crate) fn snapshot(&self) -> Distribution {
-        // Ten-thousandths of all that may lie above a mark: p50, p90, p99, p99.9, p99.99.
-        const ABOVE: [u128; 5] = [5_000, 1_000, 100, 10, 1];
-        let histogram = self.0.borrow();
-        let count = histogram.len();
-        let max_ns = if count == 0 { 0 } else { histogram.max() };
-        let mut marks = [0; ABOVE.len()];
-        let (mut seen, mut next, mut sum_ns) = (0, 0, 0_u64);
-        let mut buckets = [0; BUCKETS_NS.len()];
-        for value in histogram.iter_recorded() {
-            let (ns, here) = (value.value_iterated_to(), value.count_since_last_iteration());
-            seen += here;
-            sum_ns = sum_ns.saturating_add(ns.saturating_mul(here));
-            buckets[BUCKETS_NS.partition_point(|upper| *upper < ns)] += here;
-            let above = u128::from(count - seen) * 10_000;
-            while next < ABOVE.len() && above <= u128::from(count) * ABOVE[next] {
-                marks[next] = value.value_iterated_to().min(max_ns);
-                next += 1;
-            }
-        }
-        let [p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns] = marks;
-        Distribution { count, p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns, max_ns, sum_ns, buckets }
+        self.0.borrow().snapshot()
     }
 }
 
@@ -169,24 +144,6 @@ impl Meters {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_snapshot_agrees_with_the_histogram() {
-        let meter = Meter::new();
-        assert_eq!(meter.snapshot(), Distribution::default());
-        for n in 1..=20_000_u64 {
-            meter.record(n * 100);
-        }
-        let at = meter.snapshot();
-        let histogram = meter.0.borrow();
-        assert_eq!(at.count, 20_000);
-        assert_eq!(at.max_ns, histogram.max());
-        for (got, quantile) in
-            [(at.p50_ns, 0.5), (at.p90_ns, 0.9), (at.p99_ns, 0.99), (at.p999_ns, 0.999), (at.p9999_ns, 0.9999)]
-        {
-            assert_eq!(got, histogram.value_at_quantile(quantile).min(at.max_ns), "{quantile}");
-        }
-    }
 
     #[test]
     fn the_walk_takes_one_at_a_time_and_ends_with_all() {
