@@ -60,6 +60,12 @@ impl EntryKind {
         (EntryKind::Snapshot, "a part of what held when a segment began; only in prologues"),
     ];
 
+    /// Whether it says how a delivery went: a crash that forgets it has the delivery made again.
+    #[must_use]
+    pub const fn is_of_delivery(self) -> bool {
+        matches!(self, EntryKind::Settled | EntryKind::Attempt)
+    }
+
     /// The kind of a stored number; `None` where a later release wrote it.
     #[must_use]
     pub fn from_u8(number: u8) -> Option<EntryKind> {

@@ -9,7 +9,7 @@
 
 use crate::entry::{Draft, Stored};
 use delivery::Offset;
-use env::disk::{Disk, Storage};
+use env::disk::{Disk, FileNumber, Storage};
 use frame::{Builder, Frame, View};
 use log::{Health, Span, Writer};
 use model::{CommitError, LogPosition, ProducerId, Refused, Sequence, ShardId, TimestampNs};
@@ -18,6 +18,10 @@ use std::task::{Context, Poll, Waker};
 
 /// The number that stands in the journal's headers where a telemetry log has its shard's.
 pub const JOURNAL: ShardId = ShardId(u16::MAX);
+
+/// How long an entry that nobody waits for may wait for company, ns. What a crash takes of them is done again, so
+/// it also bounds how much that is.
+pub const UNHURRIED_NS: u64 = 20_000_000;
 
 /// Appends entries and makes them durable.
 pub struct Journal {
@@ -39,6 +43,18 @@ impl Journal {
     /// # Errors
     /// [`Refused`]: none was taken. [`Refused::Limit`] where one is too long for a frame.
     pub fn append(&mut self, drafts: &mut [Draft], now: TimestampNs) -> Result<Vec<Offset>, Refused> {
+        self.put(drafts, now, false)
+    }
+
+    /// [`append`](Self::append) of entries that nobody waits for: they wait up to [`UNHURRIED_NS`] for company.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_unhurried(&mut self, drafts: &mut [Draft], now: TimestampNs) -> Result<Vec<Offset>, Refused> {
+        self.put(drafts, now, true)
+    }
+
+    fn put(&mut self, drafts: &mut [Draft], now: TimestampNs, unhurried: bool) -> Result<Vec<Offset>, Refused> {
         self.builder.clear();
         let from = self.log.end().0;
         let mut offsets = Vec::with_capacity(drafts.len());
@@ -49,7 +65,10 @@ impl Journal {
             }
             offsets.push(Offset(from + self.builder.bytes().len() as u64));
         }
-        self.log.append(self.builder.bytes(), now)?;
+        match unhurried {
+            true => self.log.append_within(self.builder.bytes(), now, UNHURRIED_NS)?,
+            false => self.log.append(self.builder.bytes(), now)?,
+        };
         self.entries += drafts.len() as u64;
         Ok(offsets)
     }
@@ -98,6 +117,16 @@ impl Journal {
             self.log.hurry();
         }
         Poll::Pending
+    }
+
+    /// A file that should be made ahead ([`Writer::wants_prepared`]).
+    pub fn wants_prepared(&mut self) -> Option<FileNumber> {
+        self.log.wants_prepared()
+    }
+
+    /// It is there, or could not be made.
+    pub fn prepared(&mut self, file: FileNumber, made: bool) {
+        self.log.prepared(file, made);
     }
 
     /// Everything up to this offset is on disk.

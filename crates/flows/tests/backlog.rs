@@ -182,3 +182,34 @@ fn while_the_journal_takes_nothing_nothing_starts() {
     assert_eq!(world.target("maint").effects.len(), taken.len() + 1);
     world.check();
 }
+
+/// Nobody waits for the end of a delivery, so it needs no write and no sync of its own; a message does.
+#[test]
+fn the_end_of_a_delivery_waits_for_company_and_a_message_does_not() {
+    let log = log::Settings { sync_ns: MS, ..kept() };
+    let mut world = World::new(23, log, || plan::settings(vec![plan::subscriber("maint", "stop")]));
+    let unhurried = flows::journal::UNHURRIED_NS;
+    world.durable();
+    for n in 1..=10_u64 {
+        let now = world.now();
+        let message = world.publish(plan::event("stop", &format!("e{n}"), "line1", now, None, json!({ "n": n })));
+        world.until("it is durable", |world| world.desk.journal().durable() >= message);
+        assert!(world.now().0 - now.0 < unhurried as i64 / 2, "a message waits for no company");
+        world.until("it is delivered", |world| world.desk.outlets()[0].backlog() == 0);
+        let (ended, end) = (world.now(), world.desk.journal().end());
+        assert!(end > message, "its end is written");
+        world.until("the end is durable", |world| world.desk.journal().durable() >= end);
+        assert!(world.now().0 - ended.0 >= unhurried as i64 / 2, "its end waits for company");
+    }
+    // and goes with the next message
+    let now = world.now();
+    world.publish(plan::event("stop", "e11", "line1", now, None, json!({})));
+    world.until("it is delivered", |world| world.desk.outlets()[0].backlog() == 0);
+    let end = world.desk.journal().end();
+    let now = world.now();
+    let message = world.publish(plan::event("stop", "e12", "line1", now, None, json!({})));
+    world.until("it is durable", |world| world.desk.journal().durable() >= message);
+    assert!(world.desk.journal().durable() >= end && world.now().0 - now.0 < unhurried as i64 / 2);
+    world.settle();
+    world.check();
+}

@@ -84,6 +84,49 @@ fn large_batches_fill_whole_blocks_and_pads_say_nothing() {
 }
 
 #[test]
+fn a_file_made_ahead_holds_the_next_segment_and_its_zeros_are_no_damage() {
+    let mut world = World::new(15);
+    let mut made = Vec::new();
+    for sequence in 1..=60 {
+        while let Some(file) = world.writer.wants_prepared() {
+            assert!(world.disk.prepare(file, settings().segment_bytes as usize));
+            world.writer.prepared(file, true);
+            made.push(file);
+        }
+        world.append(&scan(1, sequence, 40)).unwrap();
+        world.settle();
+    }
+    assert!(world.writer.segment_count() > 3 && made.len() > 3, "segments roll: {made:?}");
+    let segments = world.disk.list().unwrap();
+    let longest = segments.iter().map(|file| world.disk.length(*file).unwrap()).max();
+    assert_eq!(longest, Some(settings().segment_bytes), "as long as they were made");
+    assert!(made.iter().all(|file| !segments.contains(file)), "a number is not used for two things");
+    // Not closed: the last segment ends in zeros where a crash could have torn it.
+    let (recovered, seen) = recover(&mut world.disk);
+    assert_eq!(seen.iter().map(|(_, sequence, ..)| *sequence).collect::<Vec<_>>(), (1..=60).collect::<Vec<_>>());
+    assert!(recovered.rot.is_empty() && recovered.truncated.is_none(), "{:?}", recovered.truncated);
+}
+
+#[test]
+fn a_file_that_could_not_be_made_ahead_is_wanted_again_later_and_none_while_the_disk_fails() {
+    let mut world = World::new(16);
+    world.append(&scan(1, 1, 4)).unwrap();
+    world.settle();
+    let file = world.writer.wants_prepared().expect("wanted");
+    assert_eq!(world.writer.wants_prepared(), None, "one at a time");
+    world.writer.prepared(file, false);
+    assert_eq!(world.writer.wants_prepared(), None, "not at once");
+    world.step(61_000 * MS);
+    assert!(world.writer.wants_prepared().is_some_and(|next| next > file), "a number is taken once");
+    world.disk.faults().sticky = Some(DiskError::Full);
+    world.append(&scan(1, 2, 4)).unwrap();
+    (0..20).for_each(|_| world.step(MS));
+    world.writer.prepared(FileNumber(file.0 + 1), false);
+    world.step(61_000 * MS);
+    assert_eq!(world.writer.wants_prepared(), None, "a full disk is not filled further");
+}
+
+#[test]
 fn a_batch_longer_than_a_segment_stands_behind_its_pad() {
     let mut world = World::new(13);
     world.writer = fresh(&mut world.disk, Settings { whole_blocks_from: 4 << 10, ..settings() });
@@ -255,6 +298,37 @@ fn who_hurries_waits_for_the_disk_alone() {
     assert!((0..20).all(|_| polls(&mut world, true) < 200));
     assert_eq!(polls(&mut world, false), 200, "who does not waits for company");
     assert!(polls(&mut world, true) < 200, "and gets it");
+}
+
+/// What nobody waits for is written by its own time at the latest, or with what comes before that.
+#[test]
+fn what_may_wait_is_written_in_its_time_or_with_what_may_not() {
+    let mut world = World::on(SimDisk::new(SimRandom::new(20)), Settings { sync_ns: 5 * MS, ..settings() });
+    world.append(&scan(1, 1, 1)).unwrap();
+    world.settle();
+    let patient = |world: &mut World, sequence| {
+        let wall = world.clock.wall();
+        world.writer.append_within(&scan(1, sequence, 1), wall, 20 * MS).unwrap()
+    };
+    let until_durable = |world: &mut World, position| {
+        let mut ms = 0;
+        while world.writer.durable() < position {
+            world.step(MS);
+            ms += 1;
+            assert!(ms < 1_000, "never durable");
+        }
+        ms
+    };
+    let alone = patient(&mut world, 2);
+    assert!(until_durable(&mut world, alone) >= 20, "it waits for company");
+    let batches = world.writer.stats().batches;
+    patient(&mut world, 3);
+    world.step(MS);
+    let urgent = world.append(&scan(1, 4, 1)).unwrap();
+    patient(&mut world, 5);
+    assert!(until_durable(&mut world, urgent) < 15, "what comes later does not put off what came before");
+    assert_eq!(world.writer.durable(), world.writer.end(), "and takes the others along");
+    assert_eq!(world.writer.stats().batches, batches + 1);
 }
 
 /// A file that is there when it is asked for, and then is not: another segment's bytes are read.

@@ -36,6 +36,9 @@ pub struct LogSystem {
     /// Nobody is answered before this is durable.
     recovered_end: LogPosition,
     builder: Builder,
+    segment_bytes: usize,
+    /// Files may hold remains behind the last batch.
+    retains: bool,
 }
 
 impl LogSystem {
@@ -105,6 +108,8 @@ impl System for LogSystem {
             losses: BTreeMap::new(),
             recovered_end: recovered.end,
             builder: Builder::new(),
+            segment_bytes: setup.segment_bytes as usize,
+            retains: setup.keep_bytes > 0,
         };
         Ok((system, found))
     }
@@ -157,6 +162,15 @@ impl System for LogSystem {
             false
         };
         self.writer.poll(now_ns, self.clock.wall(), &mut self.disk, &mut prologue);
+        // Now and then, so that segments begin in all three kinds of files; never where damage is to be seen
+        // anywhere in a file: behind a segment's last batch it is none.
+        if self.retains
+            && self.writer.segment_count().is_multiple_of(3)
+            && let Some(file) = self.writer.wants_prepared()
+        {
+            let made = self.disk.prepare(file, self.segment_bytes);
+            self.writer.prepared(file, made);
+        }
         let durable = self.writer.durable();
         while let Some((_, producer, sequence)) = self.waiting.pop_front_if(|(position, ..)| *position <= durable) {
             acknowledged.push((producer, sequence));

@@ -4,7 +4,7 @@ use super::{FlowShard, compose};
 use bytes::Bytes;
 use connect::{Call, Exchange, Reply, classify};
 use env::Clock;
-use env::disk::Disk;
+use env::disk::{Disk, FileNumber};
 use flows::desk::ReadWanted;
 use flows::outlet::Send;
 use flows::spec::Payload;
@@ -16,14 +16,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use uring::clock::SystemClock;
-use uring::disk::Lending;
+use uring::disk::{DirectoryStorage, Lending};
 
 /// Longest sleep of the driver: what bounds how late a clock that was set is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Pause after a read of the journal that failed.
 const READ_AGAIN: Duration = Duration::from_secs(1);
+/// Steps after which flows that are behind are looked for even though there is more to do.
+const STEPS_PER_READ: u32 = 16;
 /// Longest answer that is read as JSON for a flow's expressions, in bytes.
 const ANSWER_BYTES_MAX: usize = 256 << 10;
+
+/// How often it is looked whether the journal needs a file ahead; it takes seconds to fill one.
+const AHEAD_EVERY: Duration = Duration::from_secs(1);
+
+/// A longer file would keep the helper thread from whoever waits for it.
+pub const AHEAD_BYTES_MAX: u64 = 64 << 20;
 
 /// Opens the journal's disk; its completions wake the driver.
 pub fn open_disk(context: &ShardContext, directory: &Path, wanted: Rc<Notify>) -> std::io::Result<Box<dyn Disk>> {
@@ -50,6 +58,7 @@ pub fn open_disk(context: &ShardContext, directory: &Path, wanted: Rc<Notify>) -
 /// Spawns what drives the desk.
 pub fn spawn(flow: &Rc<FlowShard>, context: &ShardContext) {
     context.spawn(Lane::Event, "flows", drive(Rc::clone(flow)));
+    context.spawn(Lane::Batch, "journal-ahead", prepare(Rc::clone(flow)));
 }
 
 async fn drive(flow: Rc<FlowShard>) {
@@ -68,13 +77,47 @@ async fn drive(flow: Rc<FlowShard>) {
     }
 }
 
+/// Has files made ahead for the journal, on the helper thread.
+async fn prepare(flow: Rc<FlowShard>) {
+    let bytes = flow.site.config().server.journal.segment_bytes;
+    if bytes > AHEAD_BYTES_MAX {
+        return;
+    }
+    while !flow.desk.borrow().is_closed() {
+        let wanted = flow.desk.borrow_mut().wants_prepared();
+        let Some(file) = wanted else {
+            tokio::time::sleep(AHEAD_EVERY).await;
+            continue;
+        };
+        let (reply, answer) = oneshot::channel();
+        let storage = Arc::clone(&flow.storage);
+        let job = Box::new(move || {
+            let _ = reply.send(make_ahead(&storage, file, bytes)); // nobody is there any more at the end
+        });
+        let taken = flow.context.helper().run(job).is_ok();
+        let made = taken && answer.await.unwrap_or(false);
+        flow.desk.borrow_mut().prepared(file, made);
+    }
+}
+
+/// Makes a file ahead for the journal; blocks. Answers whether it is there.
+pub fn make_ahead(storage: &DirectoryStorage, file: FileNumber, bytes: u64) -> bool {
+    storage.prepare(file, bytes).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the journal goes on in files that grow, which costs more");
+        false
+    })
+}
+
 fn step(flow: &Rc<FlowShard>) -> bool {
     let now = FlowShard::now();
     let (more, sends, reads, order) = {
         let mut desk = flow.desk.borrow_mut();
         let mut disk = flow.disk.borrow_mut();
         let more = desk.step(SystemClock.monotonic_ns(), now, &mut **disk);
-        (more, desk.drain_sends(), desk.wanted_reads(), desk.due_run(now))
+        // all flows are asked what to read, which is long beside a step
+        let due = flow.steps.replace(flow.steps.get().wrapping_add(1)).is_multiple_of(STEPS_PER_READ);
+        let reads = if due || !more { desk.wanted_reads() } else { Vec::new() };
+        (more, desk.drain_sends(), reads, desk.due_run(now))
     };
     for send in sends {
         flow.context.spawn(Lane::Event, "deliver", deliver(Rc::clone(flow), send));

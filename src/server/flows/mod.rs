@@ -33,7 +33,7 @@ use http::FlowError;
 use model::{LogPosition, ShardId, TimestampNs};
 use requests::Requests;
 use shard::{Lane, ShardContext, ShardSender};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -47,6 +47,9 @@ use uring::disk::{DirectoryStorage, create_directory_durable};
 pub const HOME: ShardId = ShardId(0);
 /// The journal's directory below the data directory.
 const DIRECTORY: &str = "journal";
+/// Batches of the journal from this length on, bytes, fill whole blocks: at most twice as much is written, and
+/// the disk takes them past the page cache.
+const WHOLE_BLOCKS_FROM: usize = 2 << 10;
 /// Documents of batches, below the data directory.
 const DOCUMENTS: &str = "documents";
 
@@ -63,6 +66,8 @@ pub struct FlowShard {
     documents: PathBuf,
     /// Something may be to do for whoever drives the desk.
     pub wanted: Rc<Notify>,
+    /// Steps of the desk so far.
+    steps: Cell<u32>,
     targets: Vec<Rc<FlowTarget>>,
     /// Request/reply.
     pub requests: Requests,
@@ -203,9 +208,15 @@ impl OpenJournal {
             keep_ns: i64::try_from(told.keep.as_nanos()).unwrap_or(i64::MAX),
             keep_bytes: told.keep_bytes,
             hold: Some(LogPosition(0)),
+            whole_blocks_from: WHOLE_BLOCKS_FROM,
             ..log::Settings::new(JOURNAL)
         };
-        let journal = Journal::new(log::Writer::new(settings, &self.recovered));
+        let mut journal = Journal::new(log::Writer::new(settings, &self.recovered));
+        let storage = DirectoryStorage::new(&self.directory);
+        // the first segment, too, is not to grow; telemetry is not there yet that could wait for it
+        if let Some(file) = journal.wants_prepared().filter(|_| told.segment_bytes <= drive::AHEAD_BYTES_MAX) {
+            journal.prepared(file, drive::make_ahead(&storage, file, told.segment_bytes));
+        }
         let desk = self.recovery.finish(journal, FlowShard::now());
         let _ = site.flows().active.set(desk.alarms().active().map(str::to_owned).collect());
         let wanted = Rc::new(Notify::new());
@@ -215,9 +226,10 @@ impl OpenJournal {
         let flow = Rc::new(FlowShard {
             desk: RefCell::new(desk),
             disk: RefCell::new(disk),
-            storage: Arc::new(DirectoryStorage::new(&self.directory)),
+            storage: Arc::new(storage),
             documents: self.documents,
             wanted,
+            steps: Cell::new(0),
             targets,
             requests,
             site: Arc::clone(site),

@@ -69,7 +69,7 @@ static JOURNAL: Section = Section {
         Key::new(
             "segment",
             Kind::Size { min: MIB, max: GIB },
-            "Size at which a segment is closed and the next begins; at least four times what is said at its head.",
+            "Size at which a segment is closed and the next begins; at least four times what is said at its head. Up to 64 MiB, two files of this size are made ahead, where the disk has sixteen times the room.",
         )
         .text("16MiB"),
         Key::new(

@@ -45,6 +45,11 @@ impl Gate {
         }
     }
 
+    /// Whether the next call of some key has to wait for an end to be durable.
+    pub(super) fn is_closed(&self) -> bool {
+        !self.closed.is_empty()
+    }
+
     /// The journal is durable up to an offset; answers how many calls that lets through.
     pub(super) fn open(&mut self, durable: Offset) -> usize {
         let before = self.durable;

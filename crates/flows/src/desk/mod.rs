@@ -39,7 +39,7 @@ use crate::runs::BatchBook;
 use crate::spec::FlowSpec;
 use crate::trail::Report;
 use delivery::{DeliveryId, Offset};
-use env::disk::Disk;
+use env::disk::{Disk, FileNumber};
 use gate::Gate;
 use model::{LogPosition, Refused, TimestampNs};
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -61,6 +61,8 @@ const RECENT_MAX: usize = 4_096;
 const RECENT_BYTES_MAX: usize = 16 << 20;
 /// Entries that wait for a journal that takes nothing; while there are any, nothing starts.
 const OWED_PER_APPEND: usize = 512;
+/// So many are written beside other work; more are a step of their own, every second one at most.
+const PAID_BESIDE: usize = 8;
 /// Their bytes, likewise; far below what may wait for the disk.
 const OWED_BYTES_PER_APPEND: usize = 4 << 20;
 /// Message ids that duplicates are known by: the newest.
@@ -119,6 +121,8 @@ pub struct Desk {
     /// Every message behind this one is among the recent ones.
     dropped: Offset,
     next_fed: usize,
+    /// The last step did nothing but write what was owed.
+    paid_alone: bool,
     /// Whose turn it was last.
     turn: u8,
     /// Steps since every flow's deadline was looked at.
@@ -192,8 +196,13 @@ impl Desk {
     /// One step; answers whether there is more to do now.
     pub fn step(&mut self, now_ns: u64, now: TimestampNs, disk: &mut dyn Disk) -> bool {
         // what is owed is written first, so that a snapshot does not speak of what is not
-        let work = self.pay(now) + self.poll_journal(now_ns, now, disk);
-        work + self.take_turn(now) > 0
+        let paid = self.pay(now);
+        if paid > PAID_BESIDE && !std::mem::replace(&mut self.paid_alone, true) {
+            return true;
+        }
+        self.paid_alone = false;
+        // what the disk is given is a step of its own, too: telemetry is looked at behind it
+        self.poll_journal(now_ns, now, disk) > 0 || paid + self.take_turn(now) > 0
     }
 
     /// Does one kind of work, the next one that there is: a step stays short whatever else waits.
@@ -227,7 +236,11 @@ impl Desk {
             });
             let count = fits.count().max(1);
             let mut drafts: Vec<Draft> = self.owed.drain(..count).collect();
-            let appended = self.journal.append(&mut drafts, now);
+            let unhurried = drafts.iter().all(|draft| draft.kind.is_of_delivery()) && !self.gate.is_closed();
+            let appended = match unhurried {
+                true => self.journal.append_unhurried(&mut drafts, now),
+                false => self.journal.append(&mut drafts, now),
+            };
             if appended.is_err() {
                 drafts.drain(..).rev().for_each(|draft| self.owed.push_front(draft));
             }
@@ -422,6 +435,17 @@ impl Desk {
         let flows = self.outlets.iter().filter_map(|outlet| outlet.deadline(now)).min();
         let all = [flows, self.alarms.deadline(), self.batches.deadline()];
         (all.into_iter().flatten().min(), self.journal.deadline_ns())
+    }
+
+    /// A file of the journal that should be made ahead, where it may block; [`prepared`](Self::prepared) takes
+    /// the answer.
+    pub fn wants_prepared(&mut self) -> Option<FileNumber> {
+        self.journal.wants_prepared()
+    }
+
+    /// It is there, or could not be made.
+    pub fn prepared(&mut self, file: FileNumber, made: bool) {
+        self.journal.prepared(file, made);
     }
 
     /// Carries letters forward, moves the hold, and forgets what retention took.

@@ -433,6 +433,7 @@ impl Recovery {
             wants: Wants::default(),
             gate: Gate::default(),
             next_fed: 0,
+            paid_alone: false,
             turn: 0,
             unscanned: 0,
             ready: VecDeque::new(),

@@ -107,8 +107,8 @@ pub(super) struct Open {
     crc: Crc32c,
     received_first: TimestampNs,
     received_last: TimestampNs,
-    /// When its first frame came, monotonic ns.
-    pub(super) since_ns: u64,
+    /// When the first of its frames has waited as long as it may, monotonic ns.
+    pub(super) due_ns: u64,
 }
 
 impl Open {
@@ -134,11 +134,9 @@ impl Open {
         LogPosition(self.position.0 + self.body_bytes() as u64)
     }
 
-    /// Copies whole frames and writes their time of arrival.
-    pub(super) fn push(&mut self, frames: &[u8], count: u32, received: TimestampNs, now_ns: u64) {
-        if self.is_empty() {
-            self.since_ns = now_ns;
-        }
+    /// Copies whole frames that may wait until `due_ns`, and writes their time of arrival.
+    pub(super) fn push(&mut self, frames: &[u8], count: u32, received: TimestampNs, due_ns: u64) {
+        self.due_ns = self.due_ns.min(due_ns);
         let start = self.block.len();
         self.block.extend_from_slice(frames);
         let mut at = start;
@@ -184,7 +182,7 @@ impl Open {
             crc: Crc32c::default(),
             received_first: TimestampNs(i64::MAX),
             received_last: TimestampNs(i64::MIN),
-            since_ns: 0,
+            due_ns: u64::MAX,
         }
     }
 }

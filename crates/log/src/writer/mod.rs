@@ -38,7 +38,7 @@ use fault::Retry;
 use frame::Builder;
 use live::{Live, Op};
 use model::{LogPosition, Refused, TimestampNs, limits};
-use retain::{Removal, Retired};
+use retain::{Preparing, Removal, Retired};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Waiting bytes at which a batch is written without waiting for `sync_ns`.
@@ -100,6 +100,7 @@ pub struct Writer {
     removal: Removal,
     /// Files that the next segments use again.
     retired: Vec<Retired>,
+    preparing: Preparing,
     closing: bool,
     final_mark: FinalMark,
     stats: Stats,
@@ -149,6 +150,7 @@ impl Writer {
             hurried: false,
             removal: Removal::default(),
             retired: Vec::new(),
+            preparing: Preparing::default(),
             closing: false,
             final_mark: FinalMark::Wanted,
             stats: Stats::default(),
@@ -168,6 +170,24 @@ impl Writer {
     /// # Panics
     /// Where `frames` is not made of whole frames: only checked frames may be stored.
     pub fn append(&mut self, frames: &[u8], received: TimestampNs) -> Result<LogPosition, Refused> {
+        self.append_within(frames, received, self.settings.sync_ns)
+    }
+
+    /// [`append`](Self::append) of what may wait `within_ns` for company, where that is longer than the `sync_ns` of
+    /// the settings: what nobody waits for needs no write and no sync of its own. Whatever comes after it takes it
+    /// along.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    ///
+    /// # Panics
+    /// As [`append`](Self::append).
+    pub fn append_within(
+        &mut self,
+        frames: &[u8],
+        received: TimestampNs,
+        within_ns: u64,
+    ) -> Result<LogPosition, Refused> {
         if self.closing {
             return Err(Refused::Closed);
         }
@@ -178,6 +198,7 @@ impl Writer {
         if !self.open.is_empty() && self.open.body_bytes() + frames.len() > BATCH_BYTES_FULL {
             self.seal();
         }
+        let due_ns = self.now_ns.saturating_add(within_ns.max(self.settings.sync_ns));
         let mut rest = frames;
         while !rest.is_empty() {
             let room = limits::BATCH_BYTES_MAX - self.open.body_bytes();
@@ -186,7 +207,7 @@ impl Writer {
                 self.seal();
                 continue;
             }
-            self.open.push(&rest[..fits], count, received, self.now_ns);
+            self.open.push(&rest[..fits], count, received, due_ns);
             rest = &rest[fits..];
         }
         self.in_flight += frames.len();
@@ -217,7 +238,7 @@ impl Writer {
         if self.began_ns.is_none() {
             self.began_ns = Some(self.now_ns);
             self.placed_ns = self.now_ns;
-            self.open.since_ns = self.open.since_ns.max(self.now_ns);
+            self.open.due_ns = self.open.due_ns.max(self.now_ns.saturating_add(self.settings.sync_ns));
         }
         self.blocks.borrow(disk);
         let mut work = 0;
@@ -358,7 +379,7 @@ impl Writer {
         if self.open.body_bytes() >= GROUP_BYTES || self.closing || hurried {
             self.now_ns
         } else {
-            self.open.since_ns.saturating_add(self.settings.sync_ns)
+            self.open.due_ns
         }
     }
 

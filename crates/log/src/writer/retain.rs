@@ -10,7 +10,9 @@
 //! A few removed files are retired in place of being deleted, and used again by the next segments: a
 //! write into blocks that a file has already changes no metadata, so the disk takes it without a thread
 //! that waits, and a sync has nothing but the bytes to make durable. A file is used again only after
-//! its retirement is durable, or a power cut could bring its old name back over its new bytes.
+//! its retirement is durable, or a power cut could bring its old name back over its new bytes. While a log is
+//! shorter than it may be nothing is retired; its owner can have files made ahead instead
+//! ([`Writer::wants_prepared`]).
 
 use super::Writer;
 use super::live::{Entry, Op};
@@ -23,6 +25,8 @@ const RETENTION_NS: u64 = 1_000_000_000;
 const SUCCESSOR_NS: u64 = 10_000_000;
 /// Files kept to be used again, at most.
 const RETIRED_MAX: usize = 2;
+/// Wait after a file could not be made ahead.
+const PREPARE_RETRY_NS: u64 = 60_000_000_000;
 /// Wait after a removal or its directory sync failed.
 const REMOVAL_RETRY_NS: u64 = 10_000_000_000;
 
@@ -118,7 +122,44 @@ impl Removal {
     }
 }
 
+/// A file that somebody else makes ahead.
+#[derive(Debug, Default)]
+pub(super) struct Preparing {
+    file: Option<FileNumber>,
+    retry_ns: u64,
+}
+
 impl Writer {
+    /// The number of a file that should be made ahead for a coming segment; `None` while there are enough.
+    ///
+    /// It is to be made where it may block: under its retired name, as long as a segment, every byte written
+    /// once, and durable with its name. [`prepared`](Self::prepared) takes the answer. For a log of small batches
+    /// this is worth its writing: in blocks that were written before they are written and synced without a
+    /// change of metadata.
+    pub fn wants_prepared(&mut self) -> Option<FileNumber> {
+        let enough = self.retired.len() >= RETIRED_MAX || self.preparing.file.is_some();
+        if enough || self.closing || !self.health.is_good() || self.now_ns < self.preparing.retry_ns {
+            return None;
+        }
+        let file = self.next_file;
+        self.next_file = FileNumber(file.0 + 1);
+        self.preparing.file = Some(file);
+        Some(file)
+    }
+
+    /// The file that was wanted is there, or could not be made: then it is wanted again later.
+    pub fn prepared(&mut self, file: FileNumber, made: bool) {
+        if self.preparing.file != Some(file) {
+            return;
+        }
+        self.preparing.file = None;
+        if made {
+            self.retired.push(Retired { file, bytes: self.settings.segment_bytes });
+        } else {
+            self.preparing.retry_ns = self.now_ns.saturating_add(PREPARE_RETRY_NS);
+        }
+    }
+
     pub(super) fn retention_due_ns(&self) -> Option<u64> {
         let wanted = self.settings.keep_ns > 0 || self.settings.keep_bytes > 0;
         let idle = !matches!(self.removal.stage, Stage::Removing { .. } | Stage::Syncing(_));

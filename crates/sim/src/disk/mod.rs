@@ -266,6 +266,19 @@ impl SimDisk {
         Ok(0)
     }
 
+    /// Makes a retired file of zeros, durable with its name, as somebody beside the writer does ahead; answers
+    /// whether that went well.
+    pub fn prepare(&mut self, file: FileNumber, bytes: usize) -> bool {
+        if self.fault(self.faults.create_ppm).is_some() {
+            return false;
+        }
+        let zeros = vec![0; bytes];
+        let made =
+            SimFile { cache: zeros.clone(), disk: zeros, durable_as: Some(Name::Retired(file)), ..SimFile::default() };
+        self.retired.insert(file, made);
+        true
+    }
+
     /// The names of all files that were changed before an event are durable.
     fn names_durable(&mut self, before: u64) {
         let segments = self.files.iter_mut().map(|(number, file)| (Name::Segment(*number), file));

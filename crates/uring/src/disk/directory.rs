@@ -3,14 +3,21 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt, FileExt},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use env::disk::{FileNumber, Storage};
+use env::disk::{Block, FileNumber, Storage};
+
+use super::{FILE_MODE, direct};
 
 /// Permissions of directories made here: the owner writes, the group reads.
 const DIRECTORY_MODE: u32 = 0o750;
+
+/// A file that is made ahead takes at most this part of the room that is left.
+const ROOM_SHARE: u64 = 16;
+/// Zeros that are written at a time.
+const ZEROS: usize = 1 << 20;
 
 /// [`Storage`] over a directory of the file system.
 #[derive(Clone, Debug)]
@@ -29,6 +36,24 @@ impl DirectoryStorage {
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Makes a retired file of zeros ahead, every byte written, and durable with its name; answers `false`
+    /// where that would take more than a [`ROOM_SHARE`]th of the room that the disk has left.
+    ///
+    /// # Errors
+    /// The room cannot be asked for, or the file not be made; it is removed then.
+    pub fn prepare(&self, file: FileNumber, bytes: u64) -> io::Result<bool> {
+        let room = room::free_bytes(&self.directory).map_err(|error| at(&self.directory, "ask the room of", error))?;
+        if room / ROOM_SHARE < bytes {
+            return Ok(false);
+        }
+        let path = self.directory.join(file.retired_name());
+        let made = write_zeros(&path, bytes).and_then(|()| sync_directory(&self.directory));
+        made.map(|()| true).map_err(|error| {
+            let _ = fs::remove_file(&path); // what is left of it is removed at the next start
+            at(&path, "make ahead", error)
+        })
     }
 
     fn path(&self, file: FileNumber) -> PathBuf {
@@ -110,6 +135,44 @@ impl Storage for DirectoryStorage {
     }
 }
 
+/// Past the page cache where that is possible: nobody reads them.
+fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)?;
+    let past = direct::open(path);
+    let mut zeros = Block::new();
+    zeros.resize(ZEROS, 0);
+    let mut offset = 0;
+    while offset < bytes {
+        let piece = &zeros[..usize::try_from(bytes - offset).unwrap_or(ZEROS).min(ZEROS)];
+        match past.as_ref().filter(|_| direct::fits(piece, offset)).map(|past| past.write_all_at(piece, offset)) {
+            Some(Ok(())) => {}
+            Some(Err(error)) if !direct::is_refusal(&error) => return Err(error),
+            _ => file.write_all_at(piece, offset)?,
+        }
+        offset += piece.len() as u64;
+    }
+    file.sync_all()
+}
+
+mod room {
+    #![expect(unsafe_code, reason = "the standard library does not tell how much room a disk has")]
+
+    use std::{ffi::CString, io, mem::MaybeUninit, os::unix::ffi::OsStrExt, path::Path};
+
+    /// Bytes that a user who is not root may still write where a path lies (statvfs(3)).
+    pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        let mut told = MaybeUninit::<libc::statvfs>::uninit();
+        // SAFETY: the path ends with a zero, and the kernel's answer fits what it is written to.
+        if unsafe { libc::statvfs(path.as_ptr(), told.as_mut_ptr()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the call succeeded, so all of it is written.
+        let told = unsafe { told.assume_init() };
+        Ok(told.f_bavail.saturating_mul(told.f_frsize))
+    }
+}
+
 /// The number of a segment file's name; `None` for any other file.
 fn number(name: &str) -> Option<FileNumber> {
     let number = FileNumber(name.strip_suffix(".seg")?.parse().ok()?);
@@ -162,6 +225,23 @@ mod tests {
         for other in ["42.seg", "LOCK", "00000000000000000042.seg.tmp", "+0000000000000000042.seg", ".seg"] {
             assert_eq!(number(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_file_made_ahead_is_retired_as_long_as_asked_for_and_never_takes_the_last_room() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut storage = DirectoryStorage::new(directory.path());
+        let bytes = (ZEROS + 4096 + 10) as u64;
+        assert!(storage.prepare(FileNumber(3), bytes).expect("made"), "there is room");
+        let path = directory.path().join(FileNumber(3).retired_name());
+        let made = fs::read(&path).expect("readable");
+        assert!(made.len() as u64 == bytes && made.iter().all(|byte| *byte == 0));
+        assert!(storage.list().expect("listed").is_empty(), "it is no segment");
+        assert!(storage.prepare(FileNumber(3), bytes).is_err(), "the number is taken");
+        let room = room::free_bytes(directory.path()).expect("told");
+        assert!(!storage.prepare(FileNumber(4), room / 8).expect("asked"), "an eighth of the room is too much");
+        storage.remove_retired().expect("removed");
+        assert!(!path.exists());
     }
 
     #[test]
