@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// Bytes of the journal that are read at once for one flow.
 const READ_BYTES: u64 = 2 << 20;
 /// Messages that are shown to flows in one step: each may cost the evaluation of two expressions.
-const FED_PER_STEP: usize = 8;
+const FED_PER_STEP: usize = 4;
 
 /// A read of the journal that a flow needs, to be done where it may block.
 #[derive(Clone, Debug)]
