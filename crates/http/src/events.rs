@@ -92,7 +92,7 @@ pub(crate) async fn publish(
     let key = body::idempotency_key(&headers)?;
     let max = if mode == Mode::Binary { DOCUMENT_BYTES_MAX } else { DOCUMENTS_BODY_BYTES_MAX };
     let held = body::text(&app, &headers, body, max, "documents-body-bytes").await?;
-    tokio::task::yield_now().await; // finding the way here and reading are a poll each
+    tokio::task::yield_now().await; // and so is making events of it
     let (events, places) = match mode {
         Mode::Binary => (vec![cloudevent::binary(&headers, &held.text, key)?], Places::One),
         _ => {

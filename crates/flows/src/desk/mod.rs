@@ -61,7 +61,7 @@ const RECENT_MAX: usize = 4_096;
 const RECENT_BYTES_MAX: usize = 16 << 20;
 /// Entries that wait for a journal that takes nothing; while there are any, nothing starts.
 const OWED_PER_APPEND: usize = 512;
-/// So many are written beside other work; more are a step of their own, every second one at most.
+/// So many are written beside other work; more are a step of their own, but no two in a row.
 const PAID_BESIDE: usize = 8;
 /// Their bytes, likewise; far below what may wait for the disk.
 const OWED_BYTES_PER_APPEND: usize = 4 << 20;
@@ -197,11 +197,12 @@ impl Desk {
     pub fn step(&mut self, now_ns: u64, now: TimestampNs, disk: &mut dyn Disk) -> bool {
         // what is owed is written first, so that a snapshot does not speak of what is not
         let paid = self.pay(now);
-        if paid > PAID_BESIDE && !std::mem::replace(&mut self.paid_alone, true) {
+        // what the disk is given, and much that is owed, are a step each: telemetry is looked at in between
+        let is_much = paid > PAID_BESIDE || (paid > 0 && self.journal.deadline_ns().is_some_and(|due| due <= now_ns));
+        if is_much && !std::mem::replace(&mut self.paid_alone, true) {
             return true;
         }
         self.paid_alone = false;
-        // what the disk is given is a step of its own, too: telemetry is looked at behind it
         self.poll_journal(now_ns, now, disk) > 0 || paid + self.take_turn(now) > 0
     }
 
