@@ -376,11 +376,7 @@ impl Writer {
 
     fn seal_due_ns(&self) -> u64 {
         let hurried = self.hurried && self.queue.is_empty();
-        if self.open.body_bytes() >= GROUP_BYTES || self.closing || hurried {
-            self.now_ns
-        } else {
-            self.open.due_ns
-        }
+        if self.open.body_bytes() >= GROUP_BYTES || self.closing || hurried { self.now_ns } else { self.open.due_ns }
     }
 
     fn mark_due_ns(&self) -> u64 {
