@@ -39,7 +39,7 @@ impl DirectoryStorage {
     }
 
     /// Makes a retired file of zeros ahead, every byte written, and durable with its name; answers `false`
-    /// where that would take more than a [`ROOM_SHARE`]th of the room that the disk has left.
+    /// where that would take more than a sixteenth of the room that the disk has left.
     ///
     /// # Errors
     /// The room cannot be asked for, or the file not be made; it is removed then.
