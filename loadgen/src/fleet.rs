@@ -18,6 +18,10 @@ const CONFIG_TAGS_MAX: usize = 100_000;
 /// named by its index, which the fleet's server never changes.
 const CONFIG_URIS_MAX: usize = 50_000;
 
+/// What tags that are written are named, before their numbers: a device's registers, and a server's variables.
+pub(crate) const REGISTER: &str = "t";
+pub(crate) const VARIABLE: &str = "p";
+
 /// Runs `loadgen modbus`.
 pub(crate) fn modbus(options: &Modbus) -> Result<bool, Failure> {
     let (fleet, polling) = (&options.fleet, &options.polling);
@@ -152,11 +156,11 @@ fn modbus_config(addresses: &[SocketAddr], options: &Modbus) -> String {
         text.push_str("tag = [\n");
         for tag in 0..tags {
             let at = tag * usize::from(polling.stride);
-            let _ = writeln!(text, "{{name=\"t{tag}\",at=\"holding:{at}\"}},");
+            let _ = writeln!(text, "{{name=\"{REGISTER}{tag}\",at=\"holding:{at}\"}},");
         }
         text.push_str("]\n");
     }
-    text + &polling::requests(polling.points, "d0", "t")
+    text + &polling::requests(polling.points, "d0", REGISTER)
 }
 
 fn opcua_config(address: &str, options: &Opcua) -> String {
@@ -179,10 +183,10 @@ fn opcua_config(address: &str, options: &Opcua) -> String {
         let _ = writeln!(text, "{{name=\"d{device}/t{tag}\",node=\"{namespace};s=d{device}.t{tag}\"}},");
     }
     for point in 0..own.points {
-        let _ = writeln!(text, "{{name=\"p{point}\",node=\"{namespace};s=p{point}\"}},");
+        let _ = writeln!(text, "{{name=\"{VARIABLE}{point}\",node=\"{namespace};s=p{point}\"}},");
     }
     text.push_str("]\n");
-    text + &polling::requests(own.points, "fleet", "p")
+    text + &polling::requests(own.points, "fleet", VARIABLE)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ mod wire;
 use crate::args::Modbus;
 use crate::hiccup::{histogram, probe};
 use crate::report::{percentiles_json, percentiles_text, whole};
-use crate::{Failure, machine};
+use crate::{Failure, fleet, machine};
 use command::{Plan, Taken};
 use device::Plant;
 use hdrhistogram::Histogram;
@@ -145,7 +145,12 @@ async fn measure(options: &Modbus, plant: &Plant, time: Duration) -> Result<Outc
     let busy = || own.server_core.and_then(machine::core_busy_ns);
     plant.meter.borrow_mut().reset();
     let (begin, server, own_ns, core) = (Instant::now(), cpu(), machine::own_thread_ns(), busy());
-    let plan = own.commands.map(|per_s| Plan { http: own.http.clone(), per_s, points: own.points as usize });
+    let plan = own.commands.map(|per_s| Plan {
+        http: own.http.clone(),
+        per_s,
+        points: own.points as usize,
+        tag: fleet::REGISTER,
+    });
     let commands = match &plan {
         Some(plan) => Some(command::run(plan, time).await?),
         None => {

@@ -14,13 +14,13 @@ mod relay;
 mod stored;
 mod wire;
 
-use crate::Failure;
 use crate::args::Opcua;
 use crate::hiccup::{histogram, probe};
 use crate::machine::{self, Usage, Used};
 use crate::polling;
 use crate::polling::command::{self, Plan, Taken};
 use crate::report::{percentiles_json, percentiles_text, time, whole};
+use crate::{Failure, fleet};
 use hdrhistogram::Histogram;
 use meter::{Meter, Sums};
 use plant::fleet::{OpcuaFleet, OpcuaFleetOptions};
@@ -163,7 +163,7 @@ async fn measure(options: &Opcua, plant: &OpcuaFleet, meter: &Shared, time: Dura
     let (begin, wall, before, changes) = (Instant::now(), client::now(), usage(), plant.changes());
     let commands = match (&own.http, own.commands) {
         (Some(http), Some(per_s)) => {
-            let plan = Plan { http: bare(http), per_s, points: own.points as usize };
+            let plan = Plan { http: bare(http), per_s, points: own.points as usize, tag: fleet::VARIABLE };
             Some(beside(plan, own.core, time).await?)
         }
         _ => {

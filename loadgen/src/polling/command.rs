@@ -55,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) per_s: f64,
     /// Points of a batch: requests `point-0` and so on, and `points` for all of them; 0 for no batches.
     pub(crate) points: usize,
+    /// What the points of that call are named, before their numbers: as their tags (see `polling::requests`).
+    pub(crate) tag: &'static str,
 }
 
 /// Sends commands for a while: one by one for the first half of it, then batches every way in turns.
@@ -106,7 +108,7 @@ pub(crate) async fn run(plan: &Plan, time: Duration) -> Result<Taken, Failure> {
         // Several: one takes far less than the others' hundred calls.
         for _ in 0..BATCHES_A_TURN {
             value = value.wrapping_add(1);
-            let body = all(plan.points, value);
+            let body = all(plan.tag, plan.points, value);
             let begin = Instant::now();
             if taken.note(&line.post("points", &body).await?) {
                 record(&mut taken.batch, begin);
@@ -122,8 +124,8 @@ fn one(value: u16) -> String {
 }
 
 /// A body that writes so many points, each another value.
-fn all(points: usize, value: u16) -> String {
-    let point = |at: usize| format!("\"t{at}\":{}", value.wrapping_add(at as u16));
+fn all(tag: &str, points: usize, value: u16) -> String {
+    let point = |at: usize| format!("\"{tag}{at}\":{}", value.wrapping_add(at as u16));
     format!("{{\"points\":{{{}}}}}", (0..points).map(point).collect::<Vec<_>>().join(","))
 }
 
@@ -257,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_batch_names_every_point() {
-        assert_eq!(all(2, 65_535), r#"{"points":{"t0":65535,"t1":0}}"#);
+        assert_eq!(all("t", 2, 65_535), r#"{"points":{"t0":65535,"t1":0}}"#);
     }
 
     #[test]

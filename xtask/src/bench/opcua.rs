@@ -240,9 +240,9 @@ fn commands(seconds: u32, rounds: u32) -> Result<(), Story> {
         }
     }
     println!(
-        "\n| variables meanwhile | values/s | one point p50 / p99 | {POINTS} points, one call after the other p50 / p99 | {POINTS} points, all calls at once p50 / p99 | its core | the other core |"
+        "\n| variables meanwhile | values/s | one point p50 / p99 | {POINTS} points, one call after the other p50 / p99 | {POINTS} points, all calls at once p50 / p99 | {POINTS} points in one call p50 / p99 | its core | the other core |"
     );
-    println!("|---|---:|---:|---:|---:|---:|---:|");
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|");
     for (load, runs) in &all {
         let of = |what: &str| {
             let middle = |percentile: &str| time(middle_of(runs, |run| number(&run["commands"][what][percentile])));
@@ -250,12 +250,13 @@ fn commands(seconds: u32, rounds: u32) -> Result<(), Story> {
         };
         let middle = |name: &str| middle_of(runs, |run| number(&run[name]));
         println!(
-            "| {} | {:.0} | {} | {} | {} | {:.1} % | {:.1} % |",
+            "| {} | {:.0} | {} | {} | {} | {} | {:.1} % | {:.1} % |",
             load.title(),
             middle("values_per_s"),
             of("single"),
             of("in_a_row"),
             of("at_once"),
+            of("batch"),
             middle("server_cpu_share") * 100.0,
             middle("own_cpu_share") * 100.0
         );
