@@ -43,7 +43,7 @@ impl Journal {
     /// # Errors
     /// [`Refused`]: none was taken. [`Refused::Limit`] where one is too long for a frame.
     pub fn append(&mut self, drafts: &mut [Draft], now: TimestampNs) -> Result<Vec<Offset>, Refused> {
-        self.put(drafts, now, false)
+        self.put(drafts, now, 0)
     }
 
     /// [`append`](Self::append) of entries that nobody waits for: they wait up to [`UNHURRIED_NS`] for company.
@@ -51,10 +51,10 @@ impl Journal {
     /// # Errors
     /// As [`append`](Self::append).
     pub fn append_unhurried(&mut self, drafts: &mut [Draft], now: TimestampNs) -> Result<Vec<Offset>, Refused> {
-        self.put(drafts, now, true)
+        self.put(drafts, now, UNHURRIED_NS)
     }
 
-    fn put(&mut self, drafts: &mut [Draft], now: TimestampNs, unhurried: bool) -> Result<Vec<Offset>, Refused> {
+    fn put(&mut self, drafts: &mut [Draft], now: TimestampNs, within_ns: u64) -> Result<Vec<Offset>, Refused> {
         self.builder.clear();
         let from = self.log.end().0;
         let mut offsets = Vec::with_capacity(drafts.len());
@@ -65,10 +65,7 @@ impl Journal {
             }
             offsets.push(Offset(from + self.builder.bytes().len() as u64));
         }
-        match unhurried {
-            true => self.log.append_within(self.builder.bytes(), now, UNHURRIED_NS)?,
-            false => self.log.append(self.builder.bytes(), now)?,
-        };
+        self.log.append_within(self.builder.bytes(), now, within_ns)?;
         self.entries += drafts.len() as u64;
         Ok(offsets)
     }
