@@ -215,3 +215,34 @@ fn flows_and_metrics_show_every_pattern() {
         "{erp}"
     );
 }
+
+/// 1. A thousand events, and a thousand documents, come in one call each; their target is down.
+/// 2. All of them are shown in one list.
+/// 3. None of it was one long poll, for which telemetry would have waited: what counts polls counts hundreds.
+#[test]
+fn what_brings_or_shows_much_lets_telemetry_in_between() {
+    let sections = "[[record]]\nname = \"receipt\"\nid = \"receipt_id\"\n\n\
+         [[subscriber]]\nname = \"portal\"\nevent = \"stop\"\nto = { http = \"http://127.0.0.1:9/portal\" }\n";
+    let server = Server::start(sections);
+    let event = |n: usize| json!({ "id": n.to_string(), "source": "press", "type": "stop", "data": { "n": n } });
+    let taken = server.put("/v1/events", &(0..1_000).map(event).collect()).body;
+    assert_eq!(taken.as_array().map(Vec::len), Some(1_000));
+    let documents: Value = (0..1_000).map(|n| receipt(&format!("R{n}"), "steel", n)).collect();
+    let taken = server.put("/v1/records/receipt", &documents).body;
+    assert_eq!(taken[999]["version"], 1, "{}", taken[999]);
+    let again = server.put("/v1/records/receipt", &documents).body;
+    assert!(again.as_array().is_some_and(|all| all.iter().all(|one| one["duplicate"] == true)), "{again}");
+    wait_for("a window of them waits", || {
+        (server.ask("/v1/deliveries?limit=1000").as_array()?.len() == 1_000).then_some(())
+    });
+    let polls = |stage: &str| -> u64 {
+        let cores = server.ask("/v1/cores");
+        let stages = cores.as_array().into_iter().flatten().filter_map(|core| core["stages"].as_array()).flatten();
+        stages.filter(|one| one["name"] == stage).filter_map(|one| one["polls"].as_u64()).sum()
+    };
+    for stage in ["publish", "put-records", "deliveries"] {
+        wait_for(&format!("{stage} is hundreds of polls"), || (polls(stage) >= 250).then_some(()));
+    }
+    let refused = server.post("/v1/records/receipt", &json!({ "receipt_id": [] }));
+    assert_eq!(refused.status, 422, "{}", refused.body);
+}

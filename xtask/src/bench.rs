@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: the measurements of docs/performance.md, each with the goals of its part.
 
+pub mod calls;
 pub mod fanout;
 pub mod intake;
 pub mod isolation;
@@ -48,6 +49,15 @@ pub struct Extent {
 enum What {
     /// Intake beside a discarding receiver and a bare writer: what is measured by default
     Intake(Extent),
+    /// Calls that bring or show much: how long telemetry waits for their polls
+    Calls {
+        /// Times that each is made
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        rounds: u32,
+        /// Measure the binaries that are there
+        #[arg(long)]
+        built: bool,
+    },
     /// Fan-out of events beside telemetry, on one core
     Fanout(Extent),
     /// Telemetry beside all lower lanes, on one core
@@ -104,6 +114,7 @@ impl Bench {
         match &self.what {
             None => intake::run(self.extent.seconds, self.extent.rounds, self.extent.built),
             Some(What::Intake(extent)) => intake::run(extent.seconds, extent.rounds, extent.built),
+            Some(What::Calls { rounds, built }) => calls::run(*rounds, *built),
             Some(What::Fanout(extent)) => fanout::run(extent.seconds, extent.rounds, extent.built),
             Some(What::Isolation(extent)) => isolation::run(extent.seconds, extent.rounds, extent.built),
             Some(What::Scale { part, extent }) => scale::run(part, extent.seconds, extent.rounds, extent.built),

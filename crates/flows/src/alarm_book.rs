@@ -12,6 +12,7 @@ use expr::Expr;
 use model::TimestampNs;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 /// Alarms that are known; each is a few hundred bytes here and in each segment's snapshot.
 pub const ALARMS_MAX: usize = 20_000;
@@ -189,6 +190,12 @@ impl AlarmBook {
     /// All alarms, by id.
     pub fn iter(&self) -> impl Iterator<Item = &Alarm> {
         self.alarms.values()
+    }
+
+    /// The alarms behind an id, by id.
+    pub fn behind(&self, id: Option<&str>) -> impl Iterator<Item = &Alarm> {
+        let from = id.map_or(Bound::Unbounded, Bound::Excluded);
+        self.alarms.range::<str, _>((from, Bound::Unbounded)).map(|(_, alarm)| alarm)
     }
 
     /// One alarm.

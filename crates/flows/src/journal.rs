@@ -23,10 +23,45 @@ pub const JOURNAL: ShardId = ShardId(u16::MAX);
 /// it also bounds how much that is.
 pub const UNHURRIED_NS: u64 = 20_000_000;
 
+/// Entries as they will stand in the journal: put together one by one, appended at once.
+#[derive(Default)]
+pub struct Entries {
+    builder: Builder,
+    /// Where each ends, in bytes behind the beginning of the first.
+    ends: Vec<u64>,
+}
+
+impl Entries {
+    /// Adds one behind the others.
+    ///
+    /// # Errors
+    /// [`Refused::Limit`]: it is too long for a frame; the others are as they were.
+    pub fn push(&mut self, draft: &mut Draft) -> Result<(), Refused> {
+        let built = draft.with_payload(|entry| self.builder.entry(ProducerId::SELF, Sequence(0), entry).is_ok());
+        if !built {
+            return Err(Refused::Limit);
+        }
+        self.ends.push(self.builder.bytes().len() as u64);
+        Ok(())
+    }
+
+    /// Where each ends, in bytes behind the beginning of the first.
+    #[must_use]
+    pub fn ends(&self) -> &[u64] {
+        &self.ends
+    }
+
+    fn clear(&mut self) {
+        self.builder.clear();
+        self.ends.clear();
+    }
+}
+
 /// Appends entries and makes them durable.
 pub struct Journal {
     log: Writer,
-    builder: Builder,
+    /// Those of one call; its memory is used again.
+    entries_now: Entries,
     waiters: Vec<(LogPosition, Waker)>,
     entries: u64,
 }
@@ -35,7 +70,7 @@ impl Journal {
     /// A journal over a log.
     #[must_use]
     pub fn new(log: Writer) -> Journal {
-        Journal { log, builder: Builder::new(), waiters: Vec::new(), entries: 0 }
+        Journal { log, entries_now: Entries::default(), waiters: Vec::new(), entries: 0 }
     }
 
     /// Appends entries; answers the offset of each.
@@ -55,19 +90,28 @@ impl Journal {
     }
 
     fn put(&mut self, drafts: &mut [Draft], now: TimestampNs, within_ns: u64) -> Result<Vec<Offset>, Refused> {
-        self.builder.clear();
-        let from = self.log.end().0;
-        let mut offsets = Vec::with_capacity(drafts.len());
-        for draft in &mut *drafts {
-            let built = draft.with_payload(|entry| self.builder.entry(ProducerId::SELF, Sequence(0), entry).is_ok());
-            if !built {
-                return Err(Refused::Limit);
-            }
-            offsets.push(Offset(from + self.builder.bytes().len() as u64));
-        }
-        self.log.append_within(self.builder.bytes(), now, within_ns)?;
-        self.entries += drafts.len() as u64;
-        Ok(offsets)
+        let mut entries = std::mem::take(&mut self.entries_now);
+        entries.clear();
+        let built = drafts.iter_mut().try_for_each(|draft| entries.push(draft));
+        let appended = built.and_then(|()| self.put_entries(&entries, now, within_ns));
+        let answer = appended.map(|begin| entries.ends.iter().map(|end| Offset(begin.0 + end)).collect());
+        self.entries_now = entries;
+        answer
+    }
+
+    /// Appends entries that were put together before, all or none; answers the offset that they begin behind.
+    ///
+    /// # Errors
+    /// [`Refused`]: none was taken.
+    pub fn append_entries(&mut self, entries: &Entries, now: TimestampNs) -> Result<Offset, Refused> {
+        self.put_entries(entries, now, 0)
+    }
+
+    fn put_entries(&mut self, entries: &Entries, now: TimestampNs, within_ns: u64) -> Result<Offset, Refused> {
+        let begin = self.end();
+        self.log.append_within(entries.builder.bytes(), now, within_ns)?;
+        self.entries += entries.ends.len() as u64;
+        Ok(begin)
     }
 
     /// Drives the disk; `snapshot` gives what every segment begins with. Answers the work done.

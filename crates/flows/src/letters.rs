@@ -12,7 +12,8 @@ use delivery::{DeliveryId, Offset};
 use model::TimestampNs;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 
 /// Open dead letters of all flows together.
 pub const LETTERS_MAX: usize = 10_000;
@@ -144,12 +145,17 @@ struct Kept {
     awaited: bool,
 }
 
+/// Where a letter stands among the others: the offset of its first entry, and its id.
+pub type LetterPlace = (u64, String);
+
 /// All letters, by time.
 #[derive(Default)]
 pub struct Letters {
-    kept: BTreeMap<(u64, String), Kept>,
+    kept: BTreeMap<LetterPlace, Kept>,
     names: BTreeMap<String, u64>,
     open: usize,
+    /// Open ones by flow.
+    open_by_flow: HashMap<String, usize>,
     awaited: usize,
     bytes: usize,
     /// Letters that were seen to and then forgotten, to keep the list short.
@@ -167,11 +173,19 @@ impl Letters {
         let same = before.as_ref().filter(|before| is_replayed(&before.letter));
         let awaited = is_replayed(&letter) && same.is_none_or(|before| before.awaited);
         if let Some(before) = before {
-            self.open -= usize::from(before.letter.state == LetterState::Open);
+            if before.letter.state == LetterState::Open {
+                self.open -= 1;
+                if let Some(open) = self.open_by_flow.get_mut(&before.letter.flow) {
+                    *open -= 1;
+                }
+            }
             self.awaited -= usize::from(before.awaited);
             self.bytes -= before.bytes;
         }
-        self.open += usize::from(letter.state == LetterState::Open);
+        if letter.state == LetterState::Open {
+            self.open += 1;
+            *self.open_by_flow.entry(letter.flow.clone()).or_default() += 1;
+        }
         self.awaited += usize::from(awaited);
         self.bytes += bytes;
         self.kept.insert(name, Kept { letter, at, bytes, awaited });
@@ -216,9 +230,30 @@ impl Letters {
         self.kept.get(&(first, id.to_owned())).map(|kept| &kept.letter)
     }
 
+    /// Where a letter stands in the list.
+    #[must_use]
+    pub fn place_of(&self, id: &str) -> Option<LetterPlace> {
+        self.names.get(id).map(|first| (*first, id.to_owned()))
+    }
+
+    /// The letters behind a place, whether or not one stands there still; newest first, with their places.
+    pub fn behind(&self, place: Option<&LetterPlace>) -> impl Iterator<Item = (&LetterPlace, &Letter)> {
+        let until = place.map_or(Bound::Unbounded, Bound::Excluded);
+        self.kept.range((Bound::Unbounded, until)).rev().map(|(place, kept)| (place, &kept.letter))
+    }
+
     /// All letters, newest first.
     pub fn iter(&self) -> impl Iterator<Item = &Letter> {
         self.kept.values().rev().map(|kept| &kept.letter)
+    }
+
+    /// Letters of one message in one flow: of its first delivery and of its replays.
+    pub(crate) fn of(&self, flow: &str, offset: u64) -> impl Iterator<Item = &Letter> {
+        let first = format!("{flow}@{offset}");
+        // by their names: `/` comes behind `.`
+        let replays = self.names.range(format!("{first}.")..format!("{first}/"));
+        let names = self.names.get_key_value(&first).into_iter().chain(replays);
+        names.filter_map(|(id, at)| self.kept.get(&(*at, id.clone()))).map(|kept| &kept.letter)
     }
 
     /// Letters that nobody has seen to.
@@ -230,7 +265,7 @@ impl Letters {
     /// Open letters of one flow.
     #[must_use]
     pub fn open_of(&self, flow: &str) -> usize {
-        self.iter().filter(|letter| letter.flow == flow && letter.state == LetterState::Open).count()
+        self.open_by_flow.get(flow).copied().unwrap_or_default()
     }
 
     /// Bytes of all letters as they are stored.
@@ -296,6 +331,22 @@ mod tests {
         assert_eq!(letters.iter().map(|l| l.offset).collect::<Vec<_>>(), [2, 1], "its place is by its first entry");
         letters.put(letter(1, LetterState::Discarded), Offset(40), 50);
         assert_eq!((letters.open(), letters.bytes), (1, 150));
+        assert_eq!((letters.open_of("erp"), letters.open_of("wms")), (1, 0));
+        let behind = |place: Option<&LetterPlace>| letters.behind(place).map(|(_, l)| l.offset).collect::<Vec<_>>();
+        let places = ["erp@2", "erp@1"].map(|id| letters.place_of(id).expect("it is there"));
+        assert_eq!([behind(None), behind(Some(&places[0])), behind(Some(&places[1]))], [vec![2, 1], vec![1], vec![]]);
+        assert_eq!(behind(Some(&(11, String::new()))), [1], "nothing need stand there");
+    }
+
+    #[test]
+    fn the_letters_of_a_message_are_found_by_its_flow_and_offset() {
+        let mut letters = Letters::default();
+        for (name, offset) in [("erp@1", 1), ("erp@1.2", 1), ("erp@1.10", 1), ("erp@10", 10), ("erp2@1", 1)] {
+            letters.put(Letter { id: name.to_owned(), ..letter(offset, LetterState::Open) }, Offset(offset), 1);
+        }
+        let found = |flow, offset| letters.of(flow, offset).map(|letter| letter.id.as_str()).collect::<Vec<_>>();
+        assert_eq!(found("erp", 1), ["erp@1", "erp@1.10", "erp@1.2"]);
+        assert_eq!((found("erp", 10), found("erp", 2).len()), (vec!["erp@10"], 0));
     }
 
     #[test]

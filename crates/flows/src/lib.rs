@@ -6,9 +6,9 @@
 //! dead letters; alarms, runs and audit lines are entries beside them. All state is a fold over the
 //! journal ([`desk`]).
 //!
-//! Invariants are numbered J1 to J20 in the modules: [`entry`] (J1), [`journal`] (J2, J3),
+//! Invariants are numbered J1 to J23 in the modules: [`entry`] (J1), [`journal`] (J2, J3),
 //! [`spec`] (J4), [`letters`] (J5, J6), [`outlet`] (J7, J8), [`records`] (J9, J10), [`desk`]
-//! (J11 to J13), [`runs`] (J14 to J16), [`alarm_book`] (J17, J18), [`reconcile`] (J19, J20).
+//! (J11 to J13, J21 to J23), [`runs`] (J14 to J16), [`alarm_book`] (J17, J18), [`reconcile`] (J19, J20).
 //!
 //! It deliberately opens no socket and no file and asks no clock: calls, reads of the journal and
 //! composing of documents are handed out as values, done elsewhere, and their results told back.

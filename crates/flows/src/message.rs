@@ -160,11 +160,21 @@ pub fn event_draft(kind: &str, id: &str, time: TimestampNs, body: &Value) -> Dra
     Draft::new(EntryKind::Message, time, 0, MessageKind::Event.stream(kind), body).named(id)
 }
 
-/// The draft of a version of a record.
+/// What is written of a version of a record.
 #[must_use]
-pub fn record_draft(entity: &str, id: &str, version: u64, time: TimestampNs, key: &Value, record: &Value) -> Draft {
-    let body = json!({ "entity": entity, "id": id, "version": version, "key": key, "record": record });
-    Draft::new(EntryKind::Message, time, 0, MessageKind::Record.stream(entity), &body)
+pub fn record_body(entity: &str, id: &str, version: u64, key: Value, record: Value) -> Value {
+    let mut body = Map::new();
+    let texts = [("entity", Value::from(entity)), ("id", Value::from(id)), ("version", Value::from(version))];
+    for (name, value) in texts.into_iter().chain([("key", key), ("record", record)]) {
+        body.insert(name.to_owned(), value);
+    }
+    Value::Object(body)
+}
+
+/// The draft of a version of a record, around [`record_body`].
+#[must_use]
+pub fn record_draft(entity: &str, id: &str, version: u64, time: TimestampNs, body: &Value) -> Draft {
+    Draft::new(EntryKind::Message, time, 0, MessageKind::Record.stream(entity), body)
         .named(format!("{entity}/{id}#{version}"))
 }
 

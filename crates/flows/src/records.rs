@@ -157,6 +157,19 @@ pub struct Mark {
     body: u64,
 }
 
+/// Hashes of what a document is known by: its kind and id, and its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) name: u128,
+    pub(crate) body: u64,
+}
+
+impl Named {
+    pub(crate) fn new(entity: &str, id: &str, body: &Value) -> Named {
+        Named { name: name(entity, id), body: body_hash(body) }
+    }
+}
+
 /// What is known of every id.
 #[derive(Default)]
 pub struct RecordBook {
@@ -179,8 +192,14 @@ impl RecordBook {
     /// What a document with this id and body is.
     #[must_use]
     pub fn standing(&self, entity: &str, id: &str, body: &Value) -> Standing {
-        match self.known.get(&name(entity, id)) {
-            Some(mark) if mark.body == body_hash(body) => Standing::Known(*mark),
+        self.standing_of(&Named::new(entity, id, body))
+    }
+
+    /// [`standing`](Self::standing) of a document whose name and body were hashed before.
+    #[must_use]
+    pub(crate) fn standing_of(&self, named: &Named) -> Standing {
+        match self.known.get(&named.name) {
+            Some(mark) if mark.body == named.body => Standing::Known(*mark),
             Some(mark) => Standing::Version(mark.version + 1),
             None => Standing::Version(1),
         }
@@ -194,9 +213,13 @@ impl RecordBook {
 
     /// A version was written or read back.
     pub fn put(&mut self, entity: &str, id: &str, version: u64, body: &Value, offset: Offset) {
-        let name = name(entity, id);
-        self.known.insert(name, Mark { offset, version, body: body_hash(body) });
-        self.order.push_back((name, offset));
+        self.put_named(&Named::new(entity, id, body), version, offset);
+    }
+
+    /// [`put`](Self::put) of a document whose name and body were hashed before.
+    pub(crate) fn put_named(&mut self, named: &Named, version: u64, offset: Offset) {
+        self.known.insert(named.name, Mark { offset, version, body: named.body });
+        self.order.push_back((named.name, offset));
         while self.known.len() > IDS_MAX {
             self.forget_first();
         }

@@ -122,3 +122,41 @@ fn versions_that_retention_took_come_again_under_another_key() {
         .collect();
     assert_eq!(bodies.len(), 2, "both took effect: {bodies:?}");
 }
+
+#[test]
+fn what_another_call_overtook_is_refused_whole() {
+    let mut world = world();
+    let now = world.now();
+    let mut late = world.desk.begin_records("receipt").expect("begun");
+    world.desk.add_record(&mut late, receipt("a", 1), now);
+    put(&mut world, vec![receipt("a", 2)]).expect("taken");
+    world.desk.add_record(&mut late, receipt("b", 1), now);
+    let refused = world.desk.write_records(late, now);
+    assert_eq!(refused, Err(PublishError::Refused(model::Refused::Busy)));
+    // one of the other kind, or one that brought nothing new, overtakes nobody
+    let mut group = world.desk.begin_records("receipt").expect("begun");
+    world.publish(plan::event("stop", "e", "line1", now, None, Value::Null));
+    assert_eq!(told(&put(&mut world, vec![receipt("a", 2)]).expect("taken")), [("a", 1, true)]);
+    world.desk.add_record(&mut group, receipt("a", 1), now);
+    let written = world.desk.write_records(group, now).expect("taken");
+    assert_eq!(told(&written), [("a", 2, false)], "the next version of the one that came first");
+    world.settle();
+    world.check();
+}
+
+#[test]
+fn numbers_are_the_same_to_the_last_digit_after_a_restart() {
+    let mut world = world();
+    // 17 digits each, as the mean of a measurement has them
+    let numbers = (1..=500_u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 11) as f64 / 7e9);
+    let documents: Vec<Value> = numbers.map(|q| json!({ "id": q.to_string(), "material": "steel", "q": q })).collect();
+    let written = put(&mut world, documents.clone()).expect("taken");
+    assert!(written.iter().all(|one| !one.duplicate));
+    world.settle();
+    world.crash(Crash::Power);
+    let again = put(&mut world, documents).expect("taken");
+    assert!(again.iter().all(|one| one.duplicate && one.version == 1), "a number was read back as another one");
+    world.settle();
+    assert_eq!(world.target("erp").effects.len(), 500);
+    world.check();
+}

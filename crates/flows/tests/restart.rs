@@ -5,7 +5,8 @@ mod support;
 use alarms::Input;
 use delivery::Offset;
 use flows::Settings;
-use flows::outlet::Pause;
+use flows::desk::{DeliveryFilter, Desk};
+use flows::outlet::{Pause, Row};
 use flows::spec::{Begin, Pattern, Wanted};
 use model::{Glob, TimestampNs};
 use serde_json::json;
@@ -32,6 +33,16 @@ fn settings() -> Settings {
 }
 
 /// Everything that is known of a desk, in words.
+/// One flow's deliveries, the newest first.
+fn deliveries(desk: &Desk, flow: usize) -> Vec<Row> {
+    let filter = DeliveryFilter { flow: Some(flow), ..DeliveryFilter::default() };
+    let mut list = desk.list_deliveries(filter, None, usize::MAX - 1).expect("there is no place to begin behind");
+    while desk.look_on(&mut list) {}
+    let (places, next) = list.page(desk);
+    assert_eq!(next, None);
+    places.into_iter().filter_map(|place| desk.delivery(place)).map(|(_, row)| row).collect()
+}
+
 fn told(disk: &mut SimDisk, now: TimestampNs) -> Vec<String> {
     let (mut desk, _) =
         recover(disk, &kept(), &settings, now, &mut Ledger { is_off: true, ..Ledger::default() }, Fault::None);
@@ -50,8 +61,7 @@ fn told(disk: &mut SimDisk, now: TimestampNs) -> Vec<String> {
     let mut told = Vec::new();
     for (at, row) in desk.rows(now).into_iter().enumerate() {
         told.push(format!("{} {:?} backlog {} dead {}", row.name, row.paused, row.backlog, row.dead));
-        let unsettled = desk
-            .deliveries(at, usize::MAX)
+        let unsettled = deliveries(&desk, at)
             .into_iter()
             .filter(|row| row.state == "in-flight" || row.next_ns.is_some() || row.state == "waiting");
         told.extend(

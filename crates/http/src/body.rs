@@ -27,8 +27,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 /// Permits that are taken at once: 64 KiB, about what one read brings.
 const PERMITS_AT_ONCE: usize = 64;
 
-/// Documents that are parsed in one poll.
-const DOCUMENTS_PER_POLL: usize = 16;
+/// So much is parsed in one poll, and the rest of the document that passes it.
+const PARSED_PER_POLL: usize = 4 << 10;
 
 /// A body, and its share of the memory of all bodies until it is dropped.
 pub(crate) struct Held {
@@ -76,6 +76,9 @@ pub(crate) async fn text(
                 return Err(too_long());
             }
             while permitted < bytes.len() + piece.len() {
+                if permitted > 0 {
+                    tokio::task::yield_now().await; // one that is there already would be read in one poll
+                }
                 held.push(permit(app)?);
                 permitted += PERMIT_BYTES * PERMITS_AT_ONCE;
             }
@@ -264,9 +267,24 @@ fn check(app: &App, places: &Places, item: usize, bytes: usize) -> Result<(), Pr
     Ok(())
 }
 
+/// Where in a body the present poll began to parse.
+#[derive(Default)]
+struct Turn(usize);
+
+impl Turn {
+    /// So much of the body is parsed: lets telemetry be looked at where it is enough for a poll.
+    async fn after(&mut self, parsed: usize) {
+        if parsed - self.0 >= PARSED_PER_POLL {
+            self.0 = parsed;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 async fn elements(app: &App, text: &str) -> Result<Documents, Problem> {
     let places = Places::Elements;
     let mut values = Vec::new();
+    let mut turn = Turn::default();
     let mut rest = text.trim_start();
     if let Some(end) = rest.strip_prefix(']') {
         return trailing(end).map(|()| Documents { values, places });
@@ -289,9 +307,7 @@ async fn elements(app: &App, text: &str) -> Result<Documents, Problem> {
             Some(next) => next.trim_start(),
             None => return Err(places.wrong(item, "neither ',' nor ']' follows")),
         };
-        if values.len().is_multiple_of(DOCUMENTS_PER_POLL) {
-            tokio::task::yield_now().await;
-        }
+        turn.after(text.len() - rest.len()).await;
     }
 }
 
@@ -307,6 +323,7 @@ async fn lines(app: &App, text: &str) -> Result<Documents, Problem> {
     let mut values: Vec<Value> = Vec::new();
     let mut numbers: Vec<usize> = Vec::new();
     let mut rest = text;
+    let mut turn = Turn::default();
     let mut number = 1;
     loop {
         let start = rest.trim_start();
@@ -330,9 +347,7 @@ async fn lines(app: &App, text: &str) -> Result<Documents, Problem> {
         }
         number += start[..read].matches('\n').count();
         rest = &start[read..];
-        if values.len().is_multiple_of(DOCUMENTS_PER_POLL) {
-            tokio::task::yield_now().await;
-        }
+        turn.after(text.len() - rest.len()).await;
     }
     let places = if values.len() == 1 { Places::One } else { Places::Lines(numbers) };
     Ok(Documents { values, places })

@@ -64,11 +64,14 @@ fn not_json(media: &str) -> Problem {
     )
 }
 
+/// Events that are made of what was parsed in one poll.
+const EVENTS_PER_POLL: usize = 8;
+
 /// The events of a body that holds them whole.
 ///
 /// # Errors
 /// A [`Problem`] that names the event that is wrong.
-pub(crate) fn events(mode: Mode, documents: Documents, key: Option<&str>) -> Result<Vec<NewEvent>, Problem> {
+pub(crate) async fn events(mode: Mode, documents: Documents, key: Option<&str>) -> Result<Vec<NewEvent>, Problem> {
     let Documents { values, places } = documents;
     match (mode, &places) {
         (Mode::Batch, Places::Elements) | (Mode::Plain | Mode::Structured, Places::One) => {}
@@ -82,11 +85,15 @@ pub(crate) fn events(mode: Mode, documents: Documents, key: Option<&str>) -> Res
         _ => return Err(Problem::body("several events are sent as one JSON array; put them in [ ]")),
     }
     let many = !matches!(places, Places::One);
-    let read = |(item, value)| {
+    let mut events = Vec::with_capacity(values.len());
+    for (item, value) in values.into_iter().enumerate() {
+        if item > 0 && item.is_multiple_of(EVENTS_PER_POLL) {
+            tokio::task::yield_now().await;
+        }
         let own = key.map(|key| if many { format!("{key}-{}", item + 1) } else { key.to_owned() });
-        event(mode, value, own).map_err(|reason| places.wrong(item, &reason))
-    };
-    values.into_iter().enumerate().map(read).collect()
+        events.push(event(mode, value, own).map_err(|reason| places.wrong(item, &reason))?);
+    }
+    Ok(events)
 }
 
 /// The event of headers and a body that is its data.

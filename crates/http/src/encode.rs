@@ -1,8 +1,8 @@
 //! Rows as JSON or CSV, written in pieces.
 //!
 //! Invariants
-//! - E1: at most [`ROWS_PER_PIECE`] rows are written between two chances for the telemetry lane:
-//!   a long answer is a stream that yields, not one long poll and one large buffer.
+//! - E1: at most [`ROWS_PER_PIECE`] rows are written between two chances for the telemetry lane, and none behind
+//!   [`BYTES_PER_PIECE`]: a long answer is a stream that yields, not one long poll and one large buffer.
 //! - E2: a text that came from outside never starts a formula in a spreadsheet (CSV), and never
 //!   leaves its quotes.
 //! - E3: NaN and infinities are `null` in JSON and empty in CSV; the quality says why.
@@ -13,13 +13,16 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use model::{Quality, TimestampNs, Value};
 use serde::{Serialize, Serializer};
-use std::io::Write as _;
+use std::{convert::Infallible, io::Write as _};
 
 /// Rows that are written in one poll: some 50 µs of work.
 pub(crate) const ROWS_PER_PIECE: usize = 256;
+
+/// So much is written in one poll, and the rest of the row that passes it.
+const BYTES_PER_PIECE: usize = 16 << 10;
 
 /// What the caller wants to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,19 +96,17 @@ impl Frame {
 
 /// An answer of rows, in pieces where it is long.
 pub(crate) fn rows<R: Row>(format: Format, frame: Frame, rows: Vec<R>) -> Response {
-    let single = rows.len() <= ROWS_PER_PIECE;
     let mut writer = Writer { format, frame, rows: rows.into_iter(), state: State::Head };
-    let body = if single {
-        let mut all = Vec::new();
-        while let Some(piece) = writer.piece() {
-            all.extend_from_slice(&piece);
+    let first = writer.piece().unwrap_or_default();
+    let body = match writer.state {
+        State::Done => Body::from(first),
+        _ => {
+            let pieces = stream::unfold(writer, |mut writer| async move {
+                tokio::task::yield_now().await;
+                writer.piece().map(|piece| (piece, writer))
+            });
+            Body::from_stream(stream::once(async { first }).chain(pieces).map(Ok::<_, Infallible>))
         }
-        Body::from(all)
-    } else {
-        Body::from_stream(stream::unfold(writer, |mut writer| async move {
-            tokio::task::yield_now().await;
-            writer.piece().map(|piece| (Ok::<_, std::convert::Infallible>(piece), writer))
-        }))
     };
     ([(header::CONTENT_TYPE, format.content_type())], body).into_response()
 }
@@ -152,6 +153,9 @@ impl<R: Row> Writer<R> {
                 }
             }
             first = false;
+            if out.len() >= BYTES_PER_PIECE {
+                break;
+            }
         }
         self.state = State::Rows { first };
         if self.rows.len() == 0 {
@@ -168,7 +172,12 @@ impl<R: Row> Writer<R> {
 pub(crate) fn json(value: &impl Serialize) -> Response {
     let mut out = Vec::new();
     to_json(value, &mut out);
-    ([(header::CONTENT_TYPE, Format::Json.content_type())], out).into_response()
+    json_text(out.into())
+}
+
+/// A JSON answer that is text already.
+pub(crate) fn json_text(text: Bytes) -> Response {
+    ([(header::CONTENT_TYPE, Format::Json.content_type())], text).into_response()
 }
 
 /// Appends a value as JSON.
@@ -271,6 +280,44 @@ mod tests {
         ] {
             assert_eq!(csv(text), expected, "{text:?}");
         }
+    }
+
+    struct Long(usize);
+
+    impl Row for Long {
+        fn json(&self, out: &mut Vec<u8>) {
+            to_json(&"x".repeat(self.0), out);
+        }
+
+        fn csv(&self, out: &mut Vec<u8>) {
+            csv_text(&"x".repeat(self.0), out);
+        }
+    }
+
+    /// The pieces of an answer of rows of a length.
+    fn pieces(format: Format, rows: impl Iterator<Item = usize>) -> Vec<Bytes> {
+        let rows: Vec<Long> = rows.map(Long).collect();
+        let mut writer = Writer { format, frame: Frame::array("text"), rows: rows.into_iter(), state: State::Head };
+        std::iter::from_fn(|| writer.piece()).collect()
+    }
+
+    #[test]
+    fn long_rows_come_in_more_pieces_and_all_of_them_come() {
+        let lengths = || (0..400).map(|n| n * 7 % 3_000);
+        for (format, whole) in [(Format::Json, true), (Format::Csv, false)] {
+            let pieces = pieces(format, lengths());
+            assert!(pieces.len() > 30, "{} pieces", pieces.len());
+            assert!(pieces.iter().all(|piece| piece.len() < BYTES_PER_PIECE + 3_100));
+            let text = String::from_utf8(pieces.concat()).expect("text");
+            if whole {
+                let read: Vec<String> = serde_json::from_str(&text).expect("JSON");
+                assert!(read.iter().map(String::len).eq(lengths()));
+            } else {
+                assert!(text.split("\r\n").skip(1).map(str::len).eq(lengths().chain([0])));
+            }
+        }
+        assert_eq!(pieces(Format::Json, [1, 2].into_iter()), ["[\n\"x\",\n\"xx\"]\n"], "a short answer is one piece");
+        assert_eq!(pieces(Format::Json, std::iter::empty()), ["[]\n"]);
     }
 
     #[test]

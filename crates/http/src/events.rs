@@ -4,7 +4,7 @@ use crate::{
     body::{self, Places},
     business::{EventsFrom, EventsQuery},
     cloudevent::{self, Mode},
-    encode::{self, Format, Frame},
+    encode::{Format, Frame},
     event_stream, failure,
     limits::{DOCUMENT_BYTES_MAX, DOCUMENTS_BODY_BYTES_MAX},
     lists,
@@ -21,6 +21,7 @@ use axum::{
 };
 use serde_json::json;
 
+const PUBLISHED_COLUMNS: &str = "id,offset,duplicate";
 const COLUMNS: &str = "offset,time,type,source,id,subject,severity,data";
 
 /// `GET /v1/events`: a page, or a stream where the caller accepts one.
@@ -98,7 +99,7 @@ pub(crate) async fn publish(
         _ => {
             let documents = body::documents(&app, &held.text).await?;
             let places = if matches!(documents.places, Places::One) { Places::One } else { Places::Elements };
-            (cloudevent::events(mode, documents, key.as_deref())?, places)
+            (cloudevent::events(mode, documents, key.as_deref()).await?, places)
         }
     };
     tokio::task::yield_now().await; // reading and publishing are a poll each
@@ -107,7 +108,7 @@ pub(crate) async fn publish(
         false => failure::commit(&app, app.flows.publish(events, body::anonymous()), &places).await?,
     };
     drop(held);
-    let mut response = encode::json(&answer);
+    let mut response = lists::all(Format::Json, PUBLISHED_COLUMNS, answer);
     *response.status_mut() = StatusCode::ACCEPTED;
     Ok(response)
 }

@@ -8,6 +8,7 @@ use crate::{
     state::App,
 };
 use axum::{
+    body::Bytes,
     extract::{RawQuery, State},
     response::Response,
 };
@@ -18,7 +19,14 @@ mod schemas;
 /// `GET /openapi.json`.
 pub(crate) async fn document(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     Params::read(&routes::OPENAPI, query.as_deref())?;
-    Ok(encode::json(&describe(app.backend.version())))
+    Ok(encode::json_text(app.openapi.clone()))
+}
+
+/// The document as it is answered; made once, because it is long.
+pub(crate) fn text(version: &str) -> Bytes {
+    let mut text = Vec::new();
+    encode::to_json(&describe(version), &mut text);
+    text.into()
 }
 
 /// The whole document.

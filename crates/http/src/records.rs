@@ -21,6 +21,7 @@ use axum::{
 };
 use model::TimestampNs;
 
+const WRITTEN_COLUMNS: &str = "entity,id,version,offset,duplicate";
 const COLUMNS: &str = "entity,id,version,time,offset,key,body";
 
 /// `POST /v1/records/{entity}`: 201 where at least one is new, 200 where all were there.
@@ -45,8 +46,9 @@ pub(crate) async fn write(
     let records = NewRecords { entity, documents: values, idempotency_key, actor };
     let written = failure::commit(&app, app.flows.put_records(records), &places).await?;
     drop(held);
-    let mut response = encode::json(&written);
-    if written.iter().any(|one| !one.duplicate) {
+    let is_new = written.iter().any(|one| !one.duplicate);
+    let mut response = lists::all(Format::Json, WRITTEN_COLUMNS, written);
+    if is_new {
         *response.status_mut() = StatusCode::CREATED;
     }
     Ok(response)

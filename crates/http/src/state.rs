@@ -6,9 +6,11 @@ use crate::{
     counters::Counters,
     known::Names,
     limits::{INGEST_BYTES_IN_FLIGHT_MAX, Limits},
+    openapi,
     pace::Paces,
     serve::Seats,
 };
+use axum::body::Bytes;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, watch};
 
@@ -28,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) streams: Arc<Semaphore>,
     /// One permit for each [`PERMIT_BYTES`] of bodies in memory.
     pub(crate) bodies: Arc<Semaphore>,
+    /// `/openapi.json`.
+    pub(crate) openapi: Bytes,
     /// Names of line protocol.
     names: Mutex<Names>,
     /// Turns true when the server stops; event streams end then.
@@ -40,6 +44,7 @@ pub(crate) type App = Arc<Shared>;
 impl Shared {
     pub(crate) fn new(backend: Arc<dyn Backend>, flows: Arc<dyn Flows>, limits: Limits) -> App {
         Arc::new(Shared {
+            openapi: openapi::text(backend.version()),
             backend,
             flows,
             paces: Paces::default(),

@@ -71,6 +71,9 @@ pub struct FlowShard {
     targets: Vec<Rc<FlowTarget>>,
     /// Request/reply.
     pub requests: Requests,
+    /// Whose turn it is to publish events, and to bring documents: one call of each kind after the other.
+    publishing: tokio::sync::Mutex<()>,
+    recording: tokio::sync::Mutex<()>,
     site: Arc<Site>,
     context: ShardContext,
 }
@@ -232,6 +235,8 @@ impl OpenJournal {
             steps: Cell::new(0),
             targets,
             requests,
+            publishing: tokio::sync::Mutex::default(),
+            recording: tokio::sync::Mutex::default(),
             site: Arc::clone(site),
             context: context.clone(),
         });

@@ -4,12 +4,12 @@ use super::{FlowHandle, FlowShard, compose, shapes};
 use crate::server::site::Site;
 use alarms::Input;
 use delivery::Offset;
-use flows::desk::{ActionError, PublishError};
+use flows::desk::{ActionError, DeliveryFilter, DeliveryList, PublishError};
 use flows::entry::{EntryKind, Stored};
 use flows::journal;
 use flows::letters::{Letter, LetterState};
 use flows::message::{Message, MessageKind};
-use flows::outlet::{Pause, Row};
+use flows::outlet::Pause;
 use flows::runs::RunError;
 use futures_util::FutureExt;
 use http::{
@@ -21,13 +21,18 @@ use http::{
 };
 use log::Span;
 use model::{Refused, TimestampNs};
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 
-/// Deliveries that one answer looks through.
-const ROWS_MAX: usize = 20_000;
+/// Rows of a list, and events or documents of a call, that are made ready in one poll.
+const ROWS_PER_POLL: usize = 4;
+/// Dead letters or alarms that are looked at in one poll.
+const LOOKED_PER_POLL: usize = 32;
 /// Bytes of the journal that one query reads.
 const READ_BYTES_MAX: u64 = 512 << 20;
 /// Bytes of the journal that are read at once for a page of events.
@@ -131,13 +136,90 @@ fn bounded(spans: Vec<Span>) -> Vec<Span> {
     newest
 }
 
-/// Rows of one page: those behind `after`, and where the next page begins.
-fn page<T>(rows: Vec<T>, after: Option<&str>, limit: usize, id: impl Fn(&T) -> String) -> Page<T> {
-    let from = after.and_then(|after| rows.iter().position(|row| id(row) == after)).map_or(0, |at| at + 1);
-    let rest = rows.len().saturating_sub(from);
-    let rows: Vec<T> = rows.into_iter().skip(from).take(limit).collect();
-    let next = (rest > rows.len()).then(|| rows.last().map(&id)).flatten();
-    Page { rows, next }
+/// Lets telemetry be looked at before every few of a call's events or documents, but before the first.
+async fn pause_before(at: usize) {
+    if at > 0 && at.is_multiple_of(ROWS_PER_POLL) {
+        yield_now().await;
+    }
+}
+
+/// The ids of at most `limit` dead letters behind one, newest first, looked for a part a poll.
+async fn letters_of(
+    flow: &FlowShard,
+    after: Option<String>,
+    limit: usize,
+    takes: impl Fn(&Letter) -> bool,
+) -> Vec<String> {
+    let mut ids = Vec::new();
+    let mut last = after.and_then(|after| flow.desk.borrow().letter_place(&after));
+    while ids.len() < limit {
+        let newest = {
+            let desk = flow.desk.borrow();
+            let mut newest = None;
+            for (place, letter) in desk.letters_behind(last.as_ref()).take(LOOKED_PER_POLL) {
+                newest = Some(place);
+                if takes(letter) && ids.len() < limit {
+                    ids.push(letter.id.clone());
+                }
+            }
+            newest.cloned()
+        };
+        if newest.is_none() {
+            break;
+        }
+        last = newest;
+        yield_now().await;
+    }
+    ids
+}
+
+/// Looks at every alarm, some a poll.
+async fn each_alarm(flow: &FlowShard, mut on: impl FnMut(&alarms::Alarm)) {
+    let mut last: Option<String> = None;
+    loop {
+        {
+            let desk = flow.desk.borrow();
+            let mut newest = None;
+            for alarm in desk.alarms().behind(last.as_deref()).take(LOOKED_PER_POLL) {
+                on(alarm);
+                newest = Some(alarm.id());
+            }
+            last = match newest {
+                Some(id) => Some(id.to_owned()),
+                None => return,
+            };
+        }
+        yield_now().await;
+    }
+}
+
+/// The alarms of some ids as they are now, some a poll.
+async fn alarms_of(flow: &FlowShard, ids: impl Iterator<Item = String>) -> Vec<http::Alarm> {
+    let mut rows = Vec::new();
+    for (at, id) in ids.enumerate() {
+        pause_before(at).await;
+        rows.extend(flow.desk.borrow().alarms().get(&id).map(shapes::alarm));
+    }
+    rows
+}
+
+/// The first ones of an order, at most `limit`.
+struct First<T> {
+    limit: usize,
+    found: BTreeSet<T>,
+}
+
+impl<T: Ord> First<T> {
+    const fn new(limit: usize) -> First<T> {
+        First { limit, found: BTreeSet::new() }
+    }
+
+    fn put(&mut self, one: T) {
+        self.found.insert(one);
+        if self.found.len() > self.limit {
+            self.found.pop_last();
+        }
+    }
 }
 
 fn flow_of(flow: &FlowShard, name: &str) -> Result<Flow, FlowError> {
@@ -162,32 +244,45 @@ async fn pause(flow: Rc<FlowShard>, name: String, actor: Actor, paused: bool) ->
     flow_of(&flow, &name)
 }
 
-fn deliveries_of(flow: &FlowShard, query: &DeliveriesQuery) -> Result<Vec<Delivery>, FlowError> {
-    let desk = flow.desk.borrow();
-    let mut rows: Vec<Delivery> = Vec::new();
-    let wanted = |row: &Row| {
-        query.key.as_ref().is_none_or(|key| row.key == *key)
-            && query.message.as_ref().is_none_or(|message| row.message == *message)
-            && (query.states.is_empty() || DeliveryState::parse(&row.state).is_some_and(|s| query.states.contains(&s)))
+/// A page of deliveries: looked for, and made into rows, a part a poll.
+async fn deliveries_of(flow: &FlowShard, query: &DeliveriesQuery) -> Result<Page<Delivery>, FlowError> {
+    let at = match &query.flow {
+        None => None,
+        Some(name) => match flow.desk.borrow().flow(name) {
+            Some(at) => Some(at),
+            None if flow.requests.knows(name) => return Ok(Page { rows: Vec::new(), next: None }), // answered, not delivered
+            None => return Err(unknown_flow(flow, name)),
+        },
     };
-    if let Some(name) = &query.flow
-        && desk.flow(name).is_none()
-    {
-        if flow.requests.knows(name) {
-            return Ok(Vec::new()); // a request is answered, not delivered
-        }
-        drop(desk);
-        return Err(unknown_flow(flow, name));
+    let filter = DeliveryFilter {
+        flow: at,
+        key: query.key.clone(),
+        message: query.message.clone(),
+        offset: None,
+        states: query.states.iter().map(|state| state.word()).collect(),
+    };
+    let list = flow.desk.borrow().list_deliveries(filter, query.after.as_deref(), query.limit);
+    let Some(list) = list else {
+        let detail = "after is no delivery's id; give the id of the last row of the page before".to_owned();
+        return Err(FlowError::Invalid { detail, errors: Vec::new() });
+    };
+    listed(flow, list).await
+}
+
+/// Looks through the deliveries and makes the rows of those that are wanted, a part a poll.
+pub(super) async fn listed(flow: &FlowShard, mut list: DeliveryList) -> Result<Page<Delivery>, FlowError> {
+    while flow.desk.borrow().look_on(&mut list) {
+        yield_now().await;
     }
-    for (at, outlet) in desk.outlets().iter().enumerate() {
-        let name = &outlet.spec.name;
-        if query.flow.as_ref().is_none_or(|wanted| wanted == name) {
-            let all = desk.deliveries(at, ROWS_MAX);
-            rows.extend(all.iter().filter(|row| wanted(row)).map(|row| shapes::delivery(name, row)));
-        }
+    let (places, next) = list.page(&flow.desk.borrow());
+    let mut rows = Vec::with_capacity(places.len());
+    for part in places.chunks(ROWS_PER_POLL) {
+        yield_now().await;
+        let desk = flow.desk.borrow();
+        let found = part.iter().filter_map(|place| desk.delivery(*place));
+        rows.extend(found.map(|(name, row)| shapes::delivery(name, &row)));
     }
-    rows.sort_by(|a, b| (b.created, b.offset, &b.id).cmp(&(a.created, a.offset, &a.id)));
-    Ok(rows)
+    Ok(Page { rows, next })
 }
 
 fn letter_of(flow: &FlowShard, id: &str) -> Result<DeadLetter, FlowError> {
@@ -209,9 +304,9 @@ impl Flows for SiteFlows {
         let definition = definition(&self.site, &name);
         self.ask("flow-detail", move |flow| async move {
             let row = flow_of(&flow, &name)?;
-            let query = DeliveriesQuery { flow: Some(name.clone()), ..DeliveriesQuery::default() };
-            let mut deliveries = deliveries_of(&flow, &query)?;
-            deliveries.truncate(http::limits::DELIVERIES_SHOWN_MAX);
+            let limit = http::limits::DELIVERIES_SHOWN_MAX;
+            let query = DeliveriesQuery { flow: Some(name.clone()), limit, ..DeliveriesQuery::default() };
+            let deliveries = deliveries_of(&flow, &query).await?.rows;
             let desk = flow.desk.borrow();
             let mut definition = definition;
             if let Some(found) = desk.flow(&name).and_then(|at| desk.outlets()[at].compared.as_ref()) {
@@ -232,10 +327,7 @@ impl Flows for SiteFlows {
     }
 
     fn deliveries(&self, query: DeliveriesQuery) -> FlowAnswer<Page<Delivery>> {
-        self.ask("deliveries", move |flow| async move {
-            let rows = deliveries_of(&flow, &query)?;
-            Ok(page(rows, query.after.as_deref(), query.limit, |row| row.id.clone()))
-        })
+        self.ask("deliveries", move |flow| async move { deliveries_of(&flow, &query).await })
     }
 
     fn dead_letters(&self, query: DeadLettersQuery) -> FlowAnswer<Page<DeadLetter>> {
@@ -246,14 +338,19 @@ impl Flows for SiteFlows {
             {
                 return Err(unknown_flow(&flow, name));
             }
-            let desk = flow.desk.borrow();
-            let wanted = |letter: &&Letter| {
+            let takes = |letter: &Letter| {
                 query.flow.as_ref().is_none_or(|name| letter.flow == *name)
                     && query.state.is_none_or(|state| DeadState::parse(letter.state.word()) == Some(state))
             };
-            let rows: Vec<&Letter> = desk.letters().filter(wanted).collect();
-            let found = page(rows, query.after.as_deref(), query.limit, |letter| letter.id.clone());
-            Ok(Page { rows: found.rows.into_iter().map(shapes::letter).collect(), next: found.next })
+            let ids = letters_of(&flow, query.after.clone(), query.limit.saturating_add(1), takes).await;
+            let next = (ids.len() > query.limit).then(|| ids[query.limit - 1].clone());
+            let mut rows = Vec::with_capacity(ids.len().min(query.limit));
+            for part in ids[..ids.len().min(query.limit)].chunks(ROWS_PER_POLL) {
+                yield_now().await;
+                let desk = flow.desk.borrow();
+                rows.extend(part.iter().filter_map(|id| desk.letter(id)).map(shapes::letter));
+            }
+            Ok(Page { rows, next })
         })
     }
 
@@ -280,8 +377,21 @@ impl Flows for SiteFlows {
                     && filter.reason.as_ref().is_none_or(|reason| letter.reason == *reason)
                     && filter.key.as_ref().is_none_or(|key| letter.key == *key)
             };
-            let done = flow.desk.borrow_mut().replay_all(&takes, &actor.by, actor.comment.as_deref(), FlowShard::now());
-            let (count, offset) = done.map_err(|error| action_error(error, Noun::DeadLetter, "replay"))?;
+            let is_open = |letter: &Letter| letter.state == LetterState::Open && takes(letter);
+            let mut ids = letters_of(&flow, None, usize::MAX, is_open).await;
+            ids.reverse(); // oldest first, so that keys keep their order
+            let mut count = 0;
+            let mut offset = flow.desk.borrow().journal().durable();
+            for id in ids {
+                yield_now().await;
+                let done = flow.desk.borrow_mut().replay(&id, None, &actor.by, actor.comment.clone(), FlowShard::now());
+                match done {
+                    Ok(at) => (count, offset) = (count + 1, at),
+                    // somebody else has seen to it meanwhile
+                    Err(ActionError::Unknown | ActionError::Conflict(_)) => {}
+                    Err(error) => return Err(action_error(error, Noun::DeadLetter, &id)),
+                }
+            }
             flow.durable(offset).await?;
             Ok(count)
         })
@@ -310,9 +420,8 @@ impl Flows for SiteFlows {
                 let name = &book.spec.spec.name;
                 let row = rows.iter().find(|row| row.name == *name).cloned().map(shapes::flow);
                 let state = row.map_or(http::FlowState::Running, |row| row.state);
-                let held = desk.flow(name).map(|at| desk.deliveries(at, ROWS_MAX)).unwrap_or_default();
                 let runs = book.runs().take(http::limits::RUNS_SHOWN_MAX);
-                let runs = runs.map(|run| shapes::run(run, &held, &|id| is_dead(&desk, id))).collect();
+                let runs = runs.map(|run| shapes::run(run, &|id| state_of(&desk, id))).collect();
                 all.push(shapes::batch(site.config(), book, desk.batches().next_run(at), state, runs));
             }
             Ok(all)
@@ -349,26 +458,28 @@ impl Flows for SiteFlows {
             let made = answer.await.map_err(|_| FlowError::Closed)?.map_err(FlowError::Failed)?;
             let end = flow.desk.borrow().journal().end();
             flow.durable(end).await?;
-            Ok(shapes::run(&made, &[], &|_| false)).map(|run| Run { state: Some(DeliveryState::Waiting), ..run })
+            Ok(shapes::run(&made, &|_| DeliveryState::Waiting))
         })
     }
 
     fn alarms(&self, query: AlarmsQuery) -> FlowAnswer<Vec<http::Alarm>> {
         self.ask("alarms", move |flow| async move {
-            let desk = flow.desk.borrow();
-            let wanted = |alarm: &http::Alarm| {
-                (query.states.is_empty() || query.states.contains(&alarm.state))
-                    && (query.globs.is_empty() || query.globs.iter().any(|glob| glob.matches(&alarm.tag)))
-            };
-            let mut rows: Vec<http::Alarm> = desk.alarms().iter().map(shapes::alarm).filter(wanted).collect();
-            rows.sort_by_key(urgency);
-            rows.truncate(query.limit);
-            Ok(rows)
+            let mut first = First::new(query.limit);
+            each_alarm(&flow, |alarm| {
+                let state = shapes::alarm_state(alarm.state().word());
+                let is_wanted = (query.states.is_empty() || query.states.contains(&state))
+                    && (query.globs.is_empty() || query.globs.iter().any(|glob| glob.matches(alarm.tag())));
+                if is_wanted {
+                    first.put(urgency(alarm));
+                }
+            })
+            .await;
+            Ok(alarms_of(&flow, first.found.into_iter().map(|(.., id)| id)).await)
         })
     }
 
     fn alarm_summary(&self, top: usize) -> FlowAnswer<AlarmSummary> {
-        self.ask("alarm-summary", move |flow| async move { Ok(summary(&flow, top)) })
+        self.ask("alarm-summary", move |flow| async move { Ok(summary(&flow, top).await) })
     }
 
     fn act(&self, id: String, action: AlarmAction, actor: Actor) -> FlowAnswer<http::Alarm> {
@@ -413,8 +524,16 @@ impl Flows for SiteFlows {
     fn publish(&self, events: Vec<NewEvent>, _: Actor) -> FlowAnswer<Vec<Published>> {
         self.ask("publish", move |flow| async move {
             let now = FlowShard::now();
-            let events = events.into_iter().enumerate().map(|(at, event)| new_event(&flow, at, event, now)).collect();
-            let done = flow.desk.borrow_mut().publish(events, now).map_err(|error| publish_error(error, "events"))?;
+            let wrong = |error| publish_error(error, "events");
+            let turn = flow.publishing.lock().await;
+            let mut group = flow.desk.borrow().begin_events().map_err(wrong)?;
+            for (at, event) in events.into_iter().enumerate() {
+                pause_before(at).await;
+                flow.desk.borrow().add_event(&mut group, new_event(&flow, at, event, now));
+            }
+            yield_now().await;
+            let done = flow.desk.borrow_mut().write_events(group, now).map_err(wrong)?;
+            drop(turn);
             let highest = done.iter().map(|one| one.offset).max().unwrap_or_default();
             flow.durable(highest).await?;
             let answer =
@@ -430,11 +549,19 @@ impl Flows for SiteFlows {
     fn put_records(&self, records: NewRecords) -> FlowAnswer<Vec<Written>> {
         self.ask("put-records", move |flow| async move {
             let (now, entity) = (FlowShard::now(), records.entity);
-            let done = flow.desk.borrow_mut().put_records(&entity, records.documents, now);
-            let done = done.map_err(|error| match error {
+            let wrong = |error| match error {
                 PublishError::UnknownEntity => unknown_entity(&flow, &entity),
                 other => publish_error(other, "documents"),
-            })?;
+            };
+            let turn = flow.recording.lock().await;
+            let mut group = flow.desk.borrow().begin_records(&entity).map_err(wrong)?;
+            for (at, document) in records.documents.into_iter().enumerate() {
+                pause_before(at).await;
+                flow.desk.borrow().add_record(&mut group, document, now);
+            }
+            yield_now().await;
+            let done = flow.desk.borrow_mut().write_records(group, now).map_err(wrong)?;
+            drop(turn);
             let highest = done.iter().map(|one| one.offset).max().unwrap_or_default();
             flow.durable(highest).await?;
             let answer = |one: flows::desk::Written| Written {
@@ -466,8 +593,11 @@ impl Flows for SiteFlows {
     }
 }
 
-fn is_dead(desk: &flows::Desk, id: &str) -> bool {
-    desk.letter(id).is_some_and(|letter| letter.state == LetterState::Open)
+/// How a run's delivery is: what is neither held nor a dead letter has gone out long ago.
+fn state_of(desk: &flows::Desk, id: &str) -> DeliveryState {
+    let is_dead = || desk.letter(id).is_some_and(|letter| letter.state == LetterState::Open);
+    let gone = || if is_dead() { DeliveryState::Dead } else { DeliveryState::Delivered };
+    desk.delivery_state(id).and_then(DeliveryState::parse).unwrap_or_else(gone)
 }
 
 fn unknown_alarm(flow: &FlowShard, id: &str) -> FlowError {
@@ -481,28 +611,31 @@ fn unknown_entity(flow: &FlowShard, entity: &str) -> FlowError {
     unknown(Noun::Entity, entity, desk.entities().iter().map(|spec| spec.name.as_str()))
 }
 
-/// Most urgent first: priority, then unacknowledged, then newest.
-fn urgency(alarm: &http::Alarm) -> (Priority, bool, std::cmp::Reverse<TimestampNs>, String) {
-    (alarm.priority, alarm.acknowledged, std::cmp::Reverse(alarm.last_change), alarm.id.clone())
+/// What alarms are ordered by: priority, then unacknowledged, then newest; and the id.
+type Urgency = (Priority, bool, Reverse<TimestampNs>, String);
+
+fn urgency(alarm: &alarms::Alarm) -> Urgency {
+    let priority = shapes::priority(alarm.priority());
+    (priority, alarm.is_acknowledged(), Reverse(alarm.last_change()), alarm.id().to_owned())
 }
 
-fn summary(flow: &FlowShard, top: usize) -> AlarmSummary {
-    let desk = flow.desk.borrow();
-    let all: Vec<http::Alarm> = desk.alarms().iter().map(shapes::alarm).collect();
-    let states = AlarmState::ALL.iter().map(|state| (*state, all.iter().filter(|a| a.state == *state).count() as u64));
-    let set_aside = |alarm: &http::Alarm| {
-        matches!(alarm.state, AlarmState::Shelved | AlarmState::Suppressed | AlarmState::OutOfService)
-    };
-    let counts = |priority: &Priority| {
-        all.iter()
-            .filter(|alarm| alarm.priority == *priority && !set_aside(alarm) && (alarm.active || !alarm.acknowledged))
-            .count() as u64
-    };
-    let priorities = Priority::ALL.iter().map(|priority| (*priority, counts(priority))).collect();
-    let states = states.collect();
-    let mut list: Vec<http::Alarm> = all.into_iter().filter(|alarm| alarm.state != AlarmState::Normal).collect();
-    list.sort_by_key(|alarm| (set_aside(alarm), urgency(alarm)));
-    list.truncate(top);
+async fn summary(flow: &FlowShard, top: usize) -> AlarmSummary {
+    let mut states: Vec<(AlarmState, u64)> = AlarmState::ALL.iter().map(|state| (*state, 0)).collect();
+    let mut priorities: Vec<(Priority, u64)> = Priority::ALL.iter().map(|priority| (*priority, 0)).collect();
+    let mut first = First::new(top);
+    each_alarm(flow, |alarm| {
+        let (state, priority) = (shapes::alarm_state(alarm.state().word()), shapes::priority(alarm.priority()));
+        states.iter_mut().filter(|(known, _)| *known == state).for_each(|(_, count)| *count += 1);
+        let is_set_aside = matches!(state, AlarmState::Shelved | AlarmState::Suppressed | AlarmState::OutOfService);
+        if !is_set_aside && (alarm.is_active() || !alarm.is_acknowledged()) {
+            priorities.iter_mut().filter(|(known, _)| *known == priority).for_each(|(_, count)| *count += 1);
+        }
+        if state != AlarmState::Normal {
+            first.put((is_set_aside, urgency(alarm)));
+        }
+    })
+    .await;
+    let list = alarms_of(flow, first.found.into_iter().map(|(_, (.., id))| id)).await;
     AlarmSummary { states, priorities, list }
 }
 
@@ -634,7 +767,7 @@ async fn records(flow: Rc<FlowShard>, query: RecordsQuery) -> Result<Page<Record
     };
     let stream = MessageKind::Record.stream(&query.entity);
     let limit = query.limit;
-    let rows = read(&flow, spans, move |storage, spans| {
+    let (rows, more) = read(&flow, spans, move |storage, spans| {
         let mut rows: Vec<Record> = Vec::new();
         let mut place: std::collections::HashMap<String, usize> = std::collections::HashMap::new();
         journal::read(storage, spans, &mut |stored| {
@@ -661,11 +794,13 @@ async fn records(flow: Rc<FlowShard>, query: RecordsQuery) -> Result<Page<Record
             ControlFlow::Continue(())
         })?;
         rows.sort_by_key(|record| record.offset);
-        Ok(rows)
+        let more = rows.len() > limit;
+        // here, on the helper's thread: to let go of all that were found takes long
+        rows.truncate(limit);
+        rows.shrink_to_fit();
+        Ok((rows, more))
     })
     .await?;
-    let more = rows.len() > limit;
-    let rows: Vec<Record> = rows.into_iter().take(limit).collect();
     let next = more.then(|| rows.last().map(|record| record.offset.to_string())).flatten();
     Ok(Page { rows, next })
 }

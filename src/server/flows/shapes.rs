@@ -131,7 +131,7 @@ pub fn alarm(alarm: &alarms::Alarm) -> Alarm {
         tag: alarm.tag().to_owned(),
         event: alarm.event().unwrap_or_default().to_owned(),
         severity: alarm.severity(),
-        priority: Priority::parse(alarm.priority().word()).unwrap_or(Priority::Low),
+        priority: priority(alarm.priority()),
         state: alarm_state(alarm.state().word()),
         active: alarm.is_active(),
         acknowledged: alarm.is_acknowledged(),
@@ -151,7 +151,13 @@ pub fn alarm(alarm: &alarms::Alarm) -> Alarm {
     }
 }
 
-fn alarm_state(word: &str) -> AlarmState {
+/// A priority as it is shown.
+pub fn priority(priority: alarms::Priority) -> Priority {
+    Priority::parse(priority.word()).unwrap_or(Priority::Low)
+}
+
+/// A state as it is shown, by its word.
+pub fn alarm_state(word: &str) -> AlarmState {
     AlarmState::parse(word).unwrap_or(AlarmState::Normal)
 }
 
@@ -267,13 +273,9 @@ pub fn message(message: &Message) -> http::Message {
 }
 
 /// A run, with where its delivery stands.
-pub fn run(run: &Run, rows: &[Row], is_dead: &dyn Fn(&str) -> bool) -> http::Run {
+pub fn run(run: &Run, state_of: &dyn Fn(&str) -> DeliveryState) -> http::Run {
     let delivery = (run.offset > 0).then(|| format!("{}@{}", run.batch, run.offset));
-    let state = delivery.as_ref().map(|id| {
-        let row = rows.iter().find(|row| row.id == *id).and_then(|row| DeliveryState::parse(&row.state));
-        // what is neither held nor a dead letter has gone out long ago
-        row.unwrap_or(if is_dead(id) { DeliveryState::Dead } else { DeliveryState::Delivered })
-    });
+    let state = delivery.as_deref().map(state_of);
     let totals = match json!(run.totals) {
         Value::Object(totals) => totals,
         _ => Map::new(),

@@ -2,10 +2,11 @@
 
 use super::{FlowShard, shapes};
 use delivery::Offset;
+use flows::desk::DeliveryFilter;
 use flows::entry::{EntryKind, Stored};
 use flows::journal;
 use flows::message::{Message, MessageKind};
-use http::{Delivery, FlowError, Noun, Step, Trace};
+use http::{FlowError, Noun, Step, Trace};
 use model::TimestampNs;
 use serde_json::Value;
 use std::ops::ControlFlow;
@@ -15,6 +16,8 @@ use tokio::sync::oneshot;
 
 /// Bytes of the journal behind a message that are searched for what became of it.
 const SEARCHED_BYTES_MAX: u64 = 256 << 20;
+/// Deliveries that are shown.
+const DELIVERIES_MAX: usize = 10_000;
 /// Steps that are shown.
 const STEPS_MAX: usize = 500;
 
@@ -35,15 +38,12 @@ pub async fn trace(flow: Rc<FlowShard>, id: String) -> Result<Trace, FlowError> 
     let Some(found) = found else {
         return Err(FlowError::NotFound { what: Noun::Message, name: id, nearest: None });
     };
-    let mut deliveries: Vec<Delivery> = Vec::new();
-    {
-        let desk = flow.desk.borrow();
-        for (at, outlet) in desk.outlets().iter().enumerate() {
-            let name = &outlet.spec.name;
-            let rows = desk.deliveries(at, usize::MAX);
-            deliveries.extend(rows.iter().filter(|row| row.offset == offset.0).map(|row| shapes::delivery(name, row)));
-        }
-    }
+    let filter = DeliveryFilter { offset: Some(offset), ..DeliveryFilter::default() };
+    let list = flow.desk.borrow().list_deliveries(filter, None, DELIVERIES_MAX);
+    let mut deliveries = match list {
+        Some(list) => super::port::listed(&flow, list).await?.rows,
+        None => Vec::new(), // only where it is to begin behind something
+    };
     for (name, row) in &found.ended {
         if !deliveries.iter().any(|delivery| delivery.id == row.id) {
             deliveries.push(shapes::delivery(name, row));

@@ -84,9 +84,21 @@ impl Consumer {
     }
 
     /// What is held, in no order.
+    pub fn ids(&self) -> impl Iterator<Item = DeliveryId> {
+        self.held.keys().copied()
+    }
+
+    /// What is held, as it can be seen, in no order.
     pub fn items(&self) -> impl Iterator<Item = ItemView> {
-        self.held.iter().map(|(id, held)| ItemView {
-            id: *id,
+        self.ids().filter_map(|id| self.item(id))
+    }
+
+    /// One of those.
+    #[must_use]
+    pub fn item(&self, id: DeliveryId) -> Option<ItemView> {
+        let held = self.held.get(&id)?;
+        Some(ItemView {
+            id,
             key: held.item.key,
             time: held.item.time,
             state: match held {

@@ -201,7 +201,7 @@ impl Desk {
 
     /// The number of the next replay of a letter's message in its flow.
     fn replay_number(&self, letter: &Letter) -> u32 {
-        let same = self.letters.iter().filter(|other| other.flow == letter.flow && other.offset == letter.offset);
+        let same = self.letters.of(&letter.flow, letter.offset);
         let highest = same.map(|other| other.replay + u32::from(!other.replays.is_empty())).max();
         highest.unwrap_or(letter.replay).max(letter.replay) + 1
     }

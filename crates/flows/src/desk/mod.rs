@@ -11,11 +11,14 @@
 //!   theirs starts; while the journal takes nothing, nothing starts. What follows something of its
 //!   key that was given up starts when that is durable, so that a crash turns no order
 //!   around.
-//! - J13: one step does a bounded amount of work and says whether there is more.
+//! - J13: one step does a bounded amount of work and says whether there is more; so does each part of a call
+//!   that publishes much ([`Group`]) or of a list ([`DeliveryList`]).
 
 mod actions;
 mod feed;
 mod gate;
+mod gather;
+mod list;
 mod publish;
 mod recover;
 mod show;
@@ -23,6 +26,8 @@ mod snapshot;
 
 pub use actions::{ActionError, AuditLine};
 pub use feed::{ReadWanted, Reading};
+pub use gather::Group;
+pub use list::{DeliveryFilter, DeliveryList, Place};
 pub use publish::{Event, PublishError, Published, Written};
 pub use recover::Recovery;
 pub(crate) use recover::ReplayBody;
@@ -100,6 +105,8 @@ pub struct Desk {
     pub(crate) alarms: AlarmBook,
     pub(crate) batches: BatchBook,
     pub(crate) ids: Ids,
+    /// Groups of events, and of documents, that were written.
+    groups: [u64; 2],
     /// Values of devices that go back by themselves.
     pub(crate) reverts: request::Reverts,
     /// Streams of events that were seen.
@@ -159,11 +166,18 @@ pub(crate) struct Ids {
 
 impl Ids {
     pub(crate) fn find(&self, stream: &str, id: &str) -> Option<Offset> {
-        self.known.get(&hash128(&[stream.as_bytes(), id.as_bytes()])).copied()
+        self.find_name(id_name(stream, id))
+    }
+
+    fn find_name(&self, name: u128) -> Option<Offset> {
+        self.known.get(&name).copied()
     }
 
     pub(crate) fn put(&mut self, stream: &str, id: &str, offset: Offset) {
-        let name = hash128(&[stream.as_bytes(), id.as_bytes()]);
+        self.put_name(id_name(stream, id), offset);
+    }
+
+    fn put_name(&mut self, name: u128, offset: Offset) {
         if self.known.insert(name, offset).is_none() {
             self.order.push_back((name, offset));
         }
@@ -180,6 +194,11 @@ impl Ids {
             self.known.remove(&name);
         }
     }
+}
+
+/// What a message's id is known by.
+fn id_name(stream: &str, id: &str) -> u128 {
+    hash128(&[stream.as_bytes(), id.as_bytes()])
 }
 
 /// Types of events by which a message is looked for.
@@ -506,13 +525,7 @@ impl Desk {
     /// What is owed comes first: nothing overtakes it, so that a definition or an alarm's event stands
     /// before everything that was published after it.
     fn append(&mut self, mut drafts: Vec<Draft>, now: TimestampNs) -> Result<Vec<Offset>, Refused> {
-        if self.closing {
-            return Err(Refused::Closed);
-        }
-        self.pay(now);
-        if self.is_owing() {
-            return Err(Refused::Busy);
-        }
+        self.settle_owed(now)?;
         let offsets = self.journal.append(&mut drafts, now)?;
         for (draft, offset) in drafts.into_iter().zip(&offsets) {
             self.note_written(draft, *offset);
@@ -520,15 +533,29 @@ impl Desk {
         Ok(offsets)
     }
 
+    /// Writes what is owed before something new.
+    fn settle_owed(&mut self, now: TimestampNs) -> Result<(), Refused> {
+        if self.closing {
+            return Err(Refused::Closed);
+        }
+        self.pay(now);
+        if self.is_owing() { Err(Refused::Busy) } else { Ok(()) }
+    }
+
     fn note_message(&mut self, draft: Draft, offset: Offset) {
         let body = serde_json::from_slice(&draft.body).unwrap_or(serde_json::Value::Null);
         let bytes = draft.body.len();
-        self.ids.put(&draft.stream, &draft.id, offset);
-        note_stream(&mut self.event_streams, &draft.stream);
-        self.published += 1;
+        let name = id_name(&draft.stream, &draft.id);
         let (id, stream, time, envelope) = (draft.id, draft.stream, draft.time, OnceLock::new());
-        let message = Message { offset, id, stream, time, body, bytes, envelope };
-        self.uncommitted.push_back(Arc::new(message));
+        self.note_named(name, Arc::new(Message { offset, id, stream, time, body, bytes, envelope }));
+    }
+
+    /// A message was written; `name` is what its id is known by.
+    fn note_named(&mut self, name: u128, message: Arc<Message>) {
+        self.ids.put_name(name, message.offset);
+        note_stream(&mut self.event_streams, &message.stream);
+        self.published += 1;
+        self.uncommitted.push_back(message);
     }
 
     /// Ready once everything up to an offset is durable.

@@ -419,6 +419,7 @@ impl Recovery {
             alarms: self.settings.alarms,
             batches: self.settings.batches,
             ids: self.ids,
+            groups: [0; 2],
             tags: self.tags,
             reverts: self.reverts,
             event_streams: self.event_streams,

@@ -1,8 +1,8 @@
 //! What is shown of the flows.
 
 use super::Desk;
-use crate::letters::Letter;
-use crate::outlet::{Outlet, Pause, Row};
+use crate::letters::{Letter, LetterPlace};
+use crate::outlet::{Outlet, Pause};
 use crate::spec::Pattern;
 use delivery::BreakerState;
 use model::TimestampNs;
@@ -69,24 +69,29 @@ pub struct FlowRow {
 impl Desk {
     /// Every flow.
     pub fn rows(&mut self, now: TimestampNs) -> Vec<FlowRow> {
-        let mut dead = vec![0_u64; self.outlets.len()];
-        for letter in self.letters.iter().filter(|letter| letter.state == crate::letters::LetterState::Open) {
-            if let Some(at) = self.outlets.iter().position(|outlet| outlet.spec.name == letter.flow) {
-                dead[at] += 1;
-            }
-        }
-        self.outlets.iter_mut().zip(dead).map(|(outlet, dead)| row(outlet, dead, now)).collect()
-    }
-
-    /// One flow's deliveries, unsettled ones first, then the newest that have ended.
-    #[must_use]
-    pub fn deliveries(&self, flow: usize, limit: usize) -> Vec<Row> {
-        self.outlets.get(flow).map(|outlet| outlet.rows(limit)).unwrap_or_default()
+        let letters = &self.letters;
+        let dead = |outlet: &Outlet| letters.open_of(&outlet.spec.name) as u64;
+        self.outlets
+            .iter_mut()
+            .map(|outlet| (dead(outlet), outlet))
+            .map(|(dead, outlet)| row(outlet, dead, now))
+            .collect()
     }
 
     /// Dead letters, newest first.
     pub fn letters(&self) -> impl Iterator<Item = &Letter> {
         self.letters.iter()
+    }
+
+    /// Dead letters behind a place, newest first; see [`Letters::behind`](crate::letters::Letters::behind).
+    pub fn letters_behind(&self, place: Option<&LetterPlace>) -> impl Iterator<Item = (&LetterPlace, &Letter)> {
+        self.letters.behind(place)
+    }
+
+    /// Where a dead letter stands in the list.
+    #[must_use]
+    pub fn letter_place(&self, id: &str) -> Option<LetterPlace> {
+        self.letters.place_of(id)
     }
 
     /// One dead letter.

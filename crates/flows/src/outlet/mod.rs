@@ -21,8 +21,8 @@ use crate::stats::FlowStats;
 use crate::trail::{self, AttemptLine, Report};
 use delivery::{Action, Attempted, Consumer, DeliveryId, End, Item, Offset, Outcome, Settled};
 use model::TimestampNs;
-pub use rows::Row;
 pub(crate) use rows::{AttemptBody, SettledBody};
+pub use rows::{Look, Row};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{HashMap, VecDeque};
@@ -108,7 +108,7 @@ pub struct Outlet {
     /// Definitions that the journal holds, while it is read back.
     history: Vec<(Offset, Definition)>,
     pending: HashMap<DeliveryId, Pending>,
-    recent: VecDeque<Row>,
+    recent: VecDeque<(DeliveryId, Row)>,
     /// Attempts that the journal holds of what is not offered yet.
     past: HashMap<DeliveryId, Vec<AttemptLine>>,
     /// How far it has come, as it was last written down.
@@ -466,7 +466,7 @@ impl Outlet {
         let row = self.row(settled.id, pending, state, now, None);
         let body = SettledBody { settled: settled.clone(), row };
         wants.drafts.push(self.draft(EntryKind::Settled, settled.id, now, &body));
-        self.remember(body.row);
+        self.remember(settled.id, body.row);
     }
 
     /// Who paused it, if somebody did.

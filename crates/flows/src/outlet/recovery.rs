@@ -47,7 +47,7 @@ impl Outlet {
     pub(crate) fn fold_settled(&mut self, body: SettledBody) {
         self.consumer.fold_settled(&body.settled);
         self.past.remove(&body.settled.id);
-        self.remember(body.row);
+        self.remember(body.settled.id, body.row);
     }
 
     pub(crate) fn fold_attempt(&mut self, body: AttemptBody) {

@@ -62,11 +62,11 @@ pub(crate) struct AttemptBody {
 }
 
 impl Outlet {
-    pub(super) fn remember(&mut self, row: Row) {
+    pub(super) fn remember(&mut self, id: DeliveryId, row: Row) {
         if self.recent.len() == RECENT_MAX {
             self.recent.pop_front();
         }
-        self.recent.push_back(row);
+        self.recent.push_back((id, row));
     }
 
     pub(super) fn letter(&self, settled: &Settled, pending: &Pending, now: TimestampNs) -> Letter {
@@ -129,15 +129,47 @@ impl Outlet {
         }
     }
 
-    /// Deliveries, those that are not settled first, then the newest that have ended.
+    /// Deliveries that are held, and the newest that have ended, in no order. One that came
+    /// again may stand there twice.
     #[must_use]
-    pub fn rows(&self, limit: usize) -> Vec<Row> {
-        let views = self.consumer.items().filter_map(|view| {
-            let pending = self.pending.get(&view.id)?;
-            Some(self.row(view.id, pending, view.state.word(), pending.message.time, view.next))
-        });
-        views.chain(self.recent.iter().rev().cloned()).take(limit).collect()
+    pub fn ids(&self) -> Vec<DeliveryId> {
+        let ended = self.recent.iter().map(|(id, _)| *id).filter(|id| !self.consumer.is_pending(*id));
+        self.consumer.ids().chain(ended).collect()
     }
+
+    /// What a list is filtered by, of one of those.
+    #[must_use]
+    pub fn look(&self, id: DeliveryId) -> Option<Look<'_>> {
+        if let Some((view, pending)) = self.consumer.item(id).zip(self.pending.get(&id)) {
+            return Some(Look { key: &pending.key, message: &pending.message.id, state: view.state.word() });
+        }
+        self.ended(id).map(|row| Look { key: &row.key, message: &row.message, state: &row.state })
+    }
+
+    /// The whole of one of those.
+    #[must_use]
+    pub fn row_of(&self, id: DeliveryId) -> Option<Row> {
+        match self.consumer.item(id).zip(self.pending.get(&id)) {
+            Some((view, pending)) => Some(self.row(id, pending, view.state.word(), pending.message.time, view.next)),
+            None => self.ended(id).cloned(),
+        }
+    }
+
+    /// The newest of its name, which may have come again.
+    fn ended(&self, id: DeliveryId) -> Option<&Row> {
+        self.recent.iter().rev().find(|(ended, _)| *ended == id).map(|(_, row)| row)
+    }
+}
+
+/// What a list of deliveries is filtered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look<'a> {
+    /// What orders it.
+    pub key: &'a str,
+    /// The message's id.
+    pub message: &'a str,
+    /// One word.
+    pub state: &'a str,
 }
 
 /// What a row shows of a delivery.
