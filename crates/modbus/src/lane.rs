@@ -7,9 +7,12 @@
 //! - A1: at most one cycle is under way; each of its requests ends answered or failed.
 //! - A2: a tag is told to be bad once for each reason, and every missed poll is counted in a gap.
 //! - A3: readings wait no longer than [`HOLD_NS`] for the rest of their cycle.
+//! - A4: an answer is booked when it comes, and decoded by [`Lane::publish`], when the next requests are
+//!   on their way; whatever else is said of the lane's tags is said after it.
 //!
 //! It does not choose when to send, and knows nothing of other units: see [`crate::poller`].
 
+use crate::answers::Answers;
 use crate::counters::Counter;
 use crate::decode::bit_at;
 use crate::exception::Failure;
@@ -80,7 +83,10 @@ pub(crate) struct Lane {
     answered: u32,
     failed: u32,
     start: usize,
+    answers: Answers,
     readings: Vec<Reading>,
+    /// The cycle is over, and its readings are to be submitted.
+    is_complete: bool,
     read_since_ns: u64,
     read_wall: TimestampNs,
     runs: Vec<(TagId, u32)>,
@@ -114,6 +120,8 @@ impl Lane {
             answered: 0,
             failed: 0,
             start: 0,
+            answers: Answers::default(),
+            is_complete: false,
             readings: Vec::with_capacity(points.len().min(READINGS_MAX)),
             read_since_ns: 0,
             read_wall: TimestampNs(0),
@@ -158,6 +166,9 @@ impl Lane {
             }
         }
         self.end_if_done(group, tags, out);
+        if !self.active {
+            self.publish(group, tags, out);
+        }
     }
 
     /// Joins what was split, now and then, to see whether the device takes it now; follows a new plan,
@@ -224,33 +235,56 @@ impl Lane {
         self.look_at_ns.get_or_insert(now.mono_ns.saturating_add(LOOK_EVERY_NS));
     }
 
-    /// A request's data.
-    pub(crate) fn on_data(&mut self, at: u32, data: &[u8], group: &Group, tags: &mut Tags, out: &mut Out<'_>) -> bool {
+    /// A request's data; [`Lane::publish`] makes readings of it.
+    pub(crate) fn on_data(&mut self, at: u32, data: &[u8], group: &Group, tags: &Tags, out: &mut Out<'_>) -> bool {
         let Some(request) = self.requests.get_mut(at as usize) else { return false };
+        debug_assert!(!self.is_complete, "the readings of the cycle before were submitted");
         let mended = request.failure.take().is_some();
         (request.timeouts, request.held_ns) = (0, HELD_NS.0);
         let block = request.block;
         self.answered += 1;
         self.all_told = None;
-        for point in block.points(&group.plan.points) {
-            let offset = usize::from(point.address.saturating_sub(block.address));
-            let (value, quality) = if block.function.is_bits() {
-                bit_at(data, offset).map_or((None, Quality::BAD_DECODING), |on| point.spec.bit(on))
-            } else {
-                let bytes = data.get(offset * 2..).unwrap_or_default();
-                if point.spec.is_text() {
-                    let bytes = bytes.get(..usize::from(point.span) * 2).unwrap_or(bytes);
-                    let (scratch, text) = &mut *out.text;
-                    point.spec.text(bytes, scratch, text);
-                    (Some(Value::Text(tags.text(point.tag, text))), Quality::GOOD)
-                } else {
-                    point.spec.registers(bytes)
-                }
-            };
-            self.read(point.tag, value, quality, tags, out.now);
-        }
-        self.land(group, tags, out);
+        self.note_time(out.now);
+        self.answers.push(block, data);
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.end_if_done(group, tags, out);
         mended
+    }
+
+    /// Makes readings of the answers that came, and submits them where they are enough or complete.
+    pub(crate) fn publish(&mut self, group: &Group, tags: &mut Tags, out: &mut Out<'_>) {
+        self.decode(group, tags, out);
+        if self.is_complete || self.readings.len() >= READINGS_MAX {
+            self.flush(group, tags, out);
+        }
+    }
+
+    fn decode(&mut self, group: &Group, tags: &mut Tags, out: &mut Out<'_>) {
+        if self.answers.is_empty() {
+            return;
+        }
+        let mut answers = std::mem::take(&mut self.answers);
+        for (block, data) in answers.iter() {
+            for point in block.points(&group.plan.points) {
+                let offset = usize::from(point.address.saturating_sub(block.address));
+                let (value, quality) = if block.function.is_bits() {
+                    bit_at(data, offset).map_or((None, Quality::BAD_DECODING), |on| point.spec.bit(on))
+                } else {
+                    let bytes = data.get(offset * 2..).unwrap_or_default();
+                    if point.spec.is_text() {
+                        let bytes = bytes.get(..usize::from(point.span) * 2).unwrap_or(bytes);
+                        let (scratch, text) = &mut *out.text;
+                        point.spec.text(bytes, scratch, text);
+                        (Some(Value::Text(tags.text(point.tag, text))), Quality::GOOD)
+                    } else {
+                        point.spec.registers(bytes)
+                    }
+                };
+                self.read(point.tag, value, quality, tags);
+            }
+        }
+        answers.clear();
+        self.answers = answers;
     }
 
     /// A request failed. True where that was not known.
@@ -297,10 +331,11 @@ impl Lane {
         news
     }
 
-    /// A request under way has ended.
+    /// A request under way has failed.
     fn land(&mut self, group: &Group, tags: &mut Tags, out: &mut Out<'_>) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.end_if_done(group, tags, out);
+        self.publish(group, tags, out);
     }
 
     /// Sends a request again in this cycle, if it was not sent more than `most` times again.
@@ -352,16 +387,19 @@ impl Lane {
             self.fail(at, failure, group, tags, out);
         }
         self.end_if_done(group, tags, out);
+        self.publish(group, tags, out);
     }
 
     fn fail(&mut self, at: u32, failure: Failure, group: &Group, tags: &mut Tags, out: &mut Out<'_>) -> bool {
+        self.decode(group, tags, out);
+        self.note_time(out.now);
         let Some(request) = self.requests.get_mut(at as usize) else { return false };
         let news = request.failure.replace(failure) != Some(failure);
         request.failed_now = true;
         let block = request.block;
         self.failed += 1;
         for point in block.points(&group.plan.points) {
-            self.read(point.tag, None, failure.quality(), tags, out.now);
+            self.read(point.tag, None, failure.quality(), tags);
         }
         news
     }
@@ -374,15 +412,29 @@ impl Lane {
         }
         self.flush(group, tags, out);
         self.all_told = Some(quality);
+        self.note_time(out.now);
         for points in group.plan.points.chunks(READINGS_MAX) {
             for point in points {
-                self.read(point.tag, None, quality, tags, out.now);
+                self.read(point.tag, None, quality, tags);
             }
             self.flush(group, tags, out);
         }
     }
 
-    fn read(&mut self, tag: u32, value: Option<Value>, quality: Quality, tags: &mut Tags, now: Moment) {
+    /// Something of this moment will be among the readings.
+    fn note_time(&mut self, now: Moment) {
+        if self.is_published() {
+            self.read_since_ns = now.mono_ns;
+        }
+        self.read_wall = now.wall;
+    }
+
+    /// Whether nothing that came waits to be submitted.
+    const fn is_published(&self) -> bool {
+        self.answers.is_empty() && self.readings.is_empty()
+    }
+
+    fn read(&mut self, tag: u32, value: Option<Value>, quality: Quality, tags: &mut Tags) {
         let (Some(id), Some(told)) = (tags.ids.get(tag as usize), tags.told.get_mut(tag as usize)) else { return };
         if value.is_some() {
             *told = Quality::GOOD;
@@ -392,18 +444,13 @@ impl Lane {
         } else if std::mem::replace(told, quality) == quality {
             return;
         }
-        if self.readings.is_empty() {
-            self.read_since_ns = now.mono_ns;
-        }
-        self.read_wall = now.wall;
         self.readings.push(Reading { tag: *id, source_time: None, value, quality });
     }
 
-    fn end_if_done(&mut self, group: &Group, tags: &mut Tags, out: &mut Out<'_>) {
+    fn end_if_done(&mut self, group: &Group, tags: &Tags, out: &mut Out<'_>) {
         let done = self.queue.is_empty() && self.in_flight == 0;
         if self.active && done {
-            self.active = false;
-            self.flush(group, tags, out);
+            (self.active, self.is_complete) = (false, true);
             self.book(group, tags, out);
             // Longer than its time: the next begins at once, not at its next due time; but where something
             // failed, the device and who shares it get their rest.
@@ -414,8 +461,6 @@ impl Lane {
                     self.skip(1, out);
                 }
             }
-        } else if self.readings.len() >= READINGS_MAX {
-            self.flush(group, tags, out);
         }
     }
 
@@ -451,6 +496,8 @@ impl Lane {
 
     /// Submits what was read.
     fn flush(&mut self, group: &Group, tags: &mut Tags, out: &mut Out<'_>) {
+        self.decode(group, tags, out);
+        self.is_complete = false;
         if self.readings.is_empty() {
             return;
         }
@@ -478,7 +525,7 @@ impl Lane {
 
     /// Time went on: submits readings that waited long enough, says gaps that last.
     pub(crate) fn on_time(&mut self, group: &Group, tags: &mut Tags, out: &mut Out<'_>) {
-        if !self.readings.is_empty() && self.read_since_ns.saturating_add(HOLD_NS) <= out.now.mono_ns {
+        if !self.is_published() && self.read_since_ns.saturating_add(HOLD_NS) <= out.now.mono_ns {
             self.flush(group, tags, out);
         }
         if self.look_at_ns.is_some_and(|at| at <= out.now.mono_ns) {
@@ -517,7 +564,7 @@ impl Lane {
 
     /// When [`Lane::on_time`] or its timing next has something to do. `idle`: a cycle could begin.
     pub(crate) fn next_ns(&self, idle: bool) -> u64 {
-        let held = (!self.readings.is_empty()).then(|| self.read_since_ns.saturating_add(HOLD_NS));
+        let held = (!self.is_published()).then(|| self.read_since_ns.saturating_add(HOLD_NS));
         let due = self.timing.next_ns(self.active || !idle);
         [held, self.look_at_ns].into_iter().flatten().fold(due, u64::min)
     }

@@ -23,6 +23,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answers;
 pub mod backoff;
 pub mod codec;
 mod command;

@@ -71,7 +71,11 @@ impl<F: FnMut(u64, &ReadRequest) -> Reply> Rig<F> {
         while self.answers.first().is_some_and(|(at, _)| *at <= self.now_ns) {
             let (_, bytes) = self.answers.remove(0);
             self.poller.on_bytes(now, &bytes, &self.said);
+            if self.poller.next_ns(now) <= self.now_ns {
+                self.poller.on_time(now, &self.said);
+            }
             self.take();
+            self.poller.publish(now, &self.said);
         }
         if !self.poller.is_connected() {
             self.answers.clear();
@@ -165,6 +169,63 @@ fn a_healthy_source_reads_every_tag_every_cycle_in_one_submit() {
     let states = rig.said.states.borrow();
     assert!(matches!(states[0], SourceState::Starting { .. }), "{states:?}");
     assert_eq!(states.last(), Some(&SourceState::Running));
+}
+
+/// The answer to the next request of a rig, taken off before the poller has it.
+fn next_answer<F: FnMut(u64, &ReadRequest) -> Reply>(rig: &mut Rig<F>) -> Vec<u8> {
+    while rig.answers.is_empty() {
+        rig.now_ns += MS;
+        rig.step();
+    }
+    rig.answers.remove(0).1
+}
+
+#[test]
+fn the_next_request_goes_before_an_answer_is_decoded() {
+    let mut rig = Rig::new(&source(502, 1, vec![holding(0), holding(200)]), |_, _| Reply::Own);
+    for (cycle, is_last) in [(0, false), (0, true), (1, false), (1, true)] {
+        let bytes = next_answer(&mut rig);
+        let now = rig.now();
+        rig.poller.on_bytes(now, &bytes, &rig.said);
+        assert_eq!(rig.poller.outbox().len(), if is_last { 0 } else { 12 }, "the next one of the cycle");
+        assert_eq!(rig.said.readings.borrow().len(), cycle);
+        assert!(rig.poller.publish(now, &rig.said) && !rig.poller.publish(now, &rig.said));
+        assert_eq!(rig.said.readings.borrow().len(), cycle + usize::from(is_last), "a cycle is submitted as a whole");
+        rig.take();
+    }
+}
+
+#[test]
+fn a_cycle_that_is_late_begins_before_the_one_before_is_decoded() {
+    let mut rig = Rig::new(&source(502, 1, vec![holding(0)]), |_, _| Reply::Own);
+    let bytes = next_answer(&mut rig);
+    rig.now_ns += 110 * MS;
+    let now = rig.now();
+    rig.poller.on_time(now, &rig.said);
+    rig.poller.on_bytes(now, &bytes, &rig.said);
+    assert!(rig.poller.next_ns(now) <= now.mono_ns, "what ended let another begin");
+    rig.poller.on_time(now, &rig.said);
+    assert_eq!((rig.poller.outbox().len(), rig.said.readings.borrow().len()), (12, 0));
+    rig.poller.publish(now, &rig.said);
+    assert_eq!(rig.said.of(0), [(Some(Value::I64(0)), Quality::GOOD)]);
+    rig.take();
+    let bytes = next_answer(&mut rig);
+    let now = rig.now();
+    rig.poller.on_bytes(now, &bytes, &rig.said);
+    rig.poller.on_bytes(now, &[], &rig.said);
+    assert_eq!(rig.said.of(0).len(), 2, "other bytes come after what was published");
+}
+
+#[test]
+fn what_came_before_the_connection_broke_is_published() {
+    let mut rig = Rig::new(&source(502, 1, vec![holding(0), holding(200)]), |_, _| Reply::Own);
+    let mut bytes = next_answer(&mut rig);
+    bytes.extend_from_slice(b"HTTP/1.1 400 Bad Request");
+    let now = rig.now();
+    rig.poller.on_bytes(now, &bytes, &rig.said);
+    assert!(!rig.poller.is_connected());
+    assert_eq!(rig.said.of(0), [(Some(Value::I64(0)), Quality::GOOD)]);
+    assert!(!rig.poller.publish(now, &rig.said), "it was published when the connection went");
 }
 
 #[test]
