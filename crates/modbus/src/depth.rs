@@ -5,9 +5,12 @@
 //! moments: keep a depth that makes the device answer faster, step back from one that it does not
 //! stand, and remember that.
 //!
-//! A step is tried only while cycles are long enough to fill it. What is compared is the time from
-//! answer to answer while there was always something to ask, at its best of three stretches, so
-//! that a moment in which the machine did something else does not decide.
+//! A step is tried only while cycles are long enough to fill it. What is compared is the time of an answer
+//! while there was always something to ask, over stretches: a burst of requests from the first, sent when
+//! none was under way, to the last answer, or a part of a burst that lasts. So a cycle of eight requests
+//! says as much as a second of a device that is asked without a pause. The best stretch counts, of three at
+//! least, and of as many more (up to a limit) as it takes until a second one comes near it: a moment in
+//! which the machine did something else, or the link was slow, does not decide.
 //!
 //! Invariants
 //! - W1: no more requests are under way than [`Depth::now`] says, which is from 1 to the most.
@@ -20,14 +23,20 @@
 //! It sends nothing and reads no clock; [`crate::session`] tells it what happens.
 
 /// Stretches that a depth is measured over; the best counts.
-const WINDOWS: u32 = 3;
-/// Answers of a stretch, at least.
-const WINDOW_ANSWERS: u32 = 32;
-/// Busy time of a stretch, at least, in nanoseconds: 5 ms.
-const WINDOW_NS: u64 = 5_000_000;
+const STRETCHES: u32 = 3;
+/// Stretches after which the best counts though no other comes near it.
+const STRETCHES_MAX: u32 = 9;
+/// Answers after which a burst that lasts is cut into stretches, at least.
+const STRETCH_ANSWERS: u32 = 32;
+/// Time after which it is, at least, in nanoseconds: 5 ms.
+const STRETCH_NS: u64 = 5_000_000;
 /// Time without trouble before a step is tried, in nanoseconds: 1 s.
 const CALM_NS: u64 = 1_000_000_000;
-/// A step is kept where the time from answer to answer falls to this part of what it was, in percent.
+/// Time at a step that was worth it before the next is tried, in nanoseconds: 0.5 s. What a device loses
+/// shows late, and bursts a second apart have their rest anyway.
+const DWELL_NS: u64 = 500_000_000;
+/// A step is kept where the time of an answer falls to this part of what it was, in percent; and two
+/// stretches agree where the better is not below this part of the other.
 const GAIN_PERCENT: u128 = 87;
 /// One request at a time after trouble at a depth that was found, in nanoseconds: 10 s.
 const REST_NS: u64 = 10_000_000_000;
@@ -53,73 +62,82 @@ pub enum Trouble {
     OutOfOrder,
 }
 
-/// Time from answer to answer while there was always something to ask.
+/// Time of an answer while there was always something to ask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Pace {
-    /// When the present run of answers began.
+    /// When the present stretch began.
     began_ns: Option<u64>,
     last_ns: u64,
     answers: u32,
-    /// Ended runs of the present stretch.
-    sum_ns: u64,
-    sum_answers: u32,
-    windows: u32,
+    /// It began with none under way, so that it ends as a whole burst.
+    is_burst: bool,
+    stretches: u32,
+    /// The two best, in picoseconds.
     best_ps: Option<u64>,
+    second_ps: Option<u64>,
+    /// Answers of the longest, and when the last one ended.
+    longest: u32,
+    ended_ns: u64,
 }
 
 impl Pace {
     /// A request goes, `idle`: none was under way.
     fn on_send(&mut self, now_ns: u64, idle: bool, fill: u8) {
-        // An answer and the request that it lets go have the same moment: that run goes on.
+        // An answer and the request that it lets go have the same moment: that burst goes on.
         if idle && (self.began_ns.is_none() || now_ns != self.last_ns) {
-            self.end_run(fill);
-            (self.began_ns, self.last_ns) = (Some(now_ns), now_ns);
+            if self.is_burst && self.answers >= u32::from(fill) {
+                self.end_stretch();
+            }
+            (self.began_ns, self.last_ns, self.answers, self.is_burst) = (Some(now_ns), now_ns, 0, true);
         }
     }
 
     fn on_answer(&mut self, now_ns: u64, fill: u8) {
-        if self.began_ns.is_none() {
+        let Some(began_ns) = self.began_ns else {
             (self.began_ns, self.last_ns) = (Some(now_ns), now_ns);
             return;
-        }
+        };
         self.answers += 1;
         self.last_ns = now_ns;
-        if self.answers >= WINDOW_ANSWERS && self.busy_ns() >= WINDOW_NS {
-            self.end_run(fill);
-            self.began_ns = Some(now_ns);
+        let is_long = self.answers >= STRETCH_ANSWERS.max(u32::from(fill));
+        if is_long && now_ns.saturating_sub(began_ns) >= STRETCH_NS {
+            self.end_stretch();
+            (self.began_ns, self.answers, self.is_burst) = (Some(now_ns), 0, false);
         }
     }
 
-    fn busy_ns(&self) -> u64 {
-        self.sum_ns + self.began_ns.map_or(0, |began| self.last_ns.saturating_sub(began))
-    }
-
-    /// Takes down a run, if it was long enough to fill the depth in question.
-    fn end_run(&mut self, fill: u8) {
-        if self.answers >= u32::from(fill)
-            && let Some(began_ns) = self.began_ns
-        {
-            self.sum_ns += self.last_ns.saturating_sub(began_ns);
-            self.sum_answers += self.answers;
-        }
-        self.answers = 0;
-        if self.sum_answers >= WINDOW_ANSWERS && self.sum_ns >= WINDOW_NS {
-            let pace_ps = self.sum_ns.saturating_mul(1_000) / u64::from(self.sum_answers);
-            self.best_ps = Some(self.best_ps.map_or(pace_ps, |best| best.min(pace_ps)));
-            self.windows += 1;
-            (self.sum_ns, self.sum_answers) = (0, 0);
-        }
+    fn end_stretch(&mut self) {
+        let Some(began_ns) = self.began_ns else { return };
+        let pace_ps = self.last_ns.saturating_sub(began_ns).saturating_mul(1_000) / u64::from(self.answers.max(1));
+        self.stretches += 1;
+        (self.longest, self.ended_ns) = (self.longest.max(self.answers), self.last_ns);
+        let worse_ps = self.best_ps.map(|best_ps| best_ps.max(pace_ps));
+        self.best_ps = Some(self.best_ps.map_or(pace_ps, |best_ps| best_ps.min(pace_ps)));
+        self.second_ps = [self.second_ps, worse_ps].into_iter().flatten().min();
     }
 
     /// The best stretch, once there are enough.
     fn known_ps(&self) -> Option<u64> {
-        self.best_ps.filter(|_| self.windows >= WINDOWS)
+        let (best_ps, second_ps) = (self.best_ps?, self.second_ps?);
+        let is_known = self.stretches >= STRETCHES && !is_faster(best_ps, second_ps);
+        (is_known || self.stretches >= STRETCHES_MAX).then_some(best_ps)
     }
 
-    /// Measures anew, from the next answer on.
+    /// Measures anew, from the next burst or answer on.
     fn restart(&mut self) {
         *self = Pace::default();
     }
+
+    /// Measures anew, from the burst on that just begins, if one does.
+    fn restart_at(&mut self, began_ns: Option<u64>) {
+        let is_burst = began_ns.is_some();
+        *self = Pace { began_ns, last_ns: began_ns.unwrap_or_default(), is_burst, ..Pace::default() };
+    }
+}
+
+/// Whether a pace is so much better than another that it is not chance.
+fn is_faster(pace_ps: u64, than_ps: u64) -> bool {
+    u128::from(pace_ps) * 100 <= u128::from(than_ps) * GAIN_PERCENT
 }
 
 /// Requests under way at once, of one connection; it outlives the connection.
@@ -136,6 +154,7 @@ pub struct Depth {
     rest_until_ns: u64,
     fallback_ns: u64,
     calm_since_ns: u64,
+    step_from_ns: u64,
     pace: Pace,
     /// Pace at the proven depth, in picoseconds.
     base_ps: Option<u64>,
@@ -166,6 +185,7 @@ impl Depth {
             rest_until_ns: 0,
             fallback_ns: FALLBACK_NS.0,
             calm_since_ns: 0,
+            step_from_ns: 0,
             pace: Pace::default(),
             base_ps: None,
         }
@@ -208,41 +228,53 @@ impl Depth {
         }
     }
 
-    /// A request goes; `idle`: no other was under way.
-    pub fn on_send(&mut self, now_ns: u64, idle: bool) {
-        if !self.told {
-            let fill = self.fill();
-            self.pace.on_send(now_ns, idle, fill);
+    /// A request goes; `idle`: no other was under way. True where that changed what [`Depth::now`] says.
+    pub fn on_send(&mut self, now_ns: u64, idle: bool) -> bool {
+        if !self.is_measured() {
+            return false;
         }
+        self.pace.on_send(now_ns, idle, self.fill());
+        idle && self.decide(now_ns, Some(now_ns))
     }
 
     /// A right answer came. True where that changed what [`Depth::now`] says.
     pub fn on_answer(&mut self, now_ns: u64) -> bool {
-        if self.told || self.most == 1 || self.held {
+        if !self.is_measured() {
             return false;
         }
-        let fill = self.fill();
-        self.pace.on_answer(now_ns, fill);
+        self.pace.on_answer(now_ns, self.fill());
+        self.decide(now_ns, None)
+    }
+
+    const fn is_measured(&self) -> bool {
+        !self.told && self.most > 1 && !self.held
+    }
+
+    /// Decides on the step that is tried, or on trying one, where enough is known; `burst_ns`: a burst
+    /// begins.
+    fn decide(&mut self, now_ns: u64, burst_ns: Option<u64>) -> bool {
         let Some(pace_ps) = self.pace.known_ps() else { return false };
-        let Some(trial) = self.trial else {
+        let Pace { longest, ended_ns, .. } = self.pace;
+        self.pace.restart_at(burst_ns);
+        let Some(trial) = self.trial.take() else {
             self.base_ps = Some(pace_ps);
-            self.pace.restart();
             return self.try_next(now_ns);
         };
-        self.trial = None;
-        self.pace.restart();
-        let gained =
-            self.base_ps.is_some_and(|base_ps| u128::from(pace_ps) * 100 <= u128::from(base_ps) * GAIN_PERCENT);
-        if gained {
+        if self.base_ps.is_some_and(|base_ps| is_faster(pace_ps, base_ps)) {
             (self.proven, self.base_ps) = (trial, Some(pace_ps));
+            self.step_from_ns = ended_ns.saturating_add(DWELL_NS);
+            // What was measured is the base of the next step, where it was long enough to fill that.
+            if self.step().is_some_and(|step| longest >= u32::from(step)) {
+                self.try_next(now_ns);
+            }
         } else {
             self.bar(trial, now_ns);
+            self.calm_since_ns = now_ns;
         }
-        self.calm_since_ns = now_ns;
         true
     }
 
-    /// Answers that a run must have for its pace to say something about the step in question.
+    /// Answers that a burst must have for its pace to say something about the step in question.
     fn fill(&self) -> u8 {
         self.trial.or_else(|| self.step()).unwrap_or(self.proven)
     }
@@ -257,7 +289,8 @@ impl Depth {
         if self.barred.is_some_and(|(_, until_ns)| until_ns <= now_ns) {
             self.barred = None;
         }
-        let quiet = !self.held && now_ns >= self.rest_until_ns && now_ns.saturating_sub(self.calm_since_ns) >= CALM_NS;
+        let quiet =
+            now_ns >= self.rest_until_ns.max(self.step_from_ns) && now_ns.saturating_sub(self.calm_since_ns) >= CALM_NS;
         self.trial = self.step().filter(|step| quiet && self.barred.is_none_or(|(barred, _)| *step < barred));
         self.trial.is_some()
     }

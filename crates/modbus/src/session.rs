@@ -294,7 +294,9 @@ impl Session {
         }
         let transaction = self.transaction();
         let burst = !self.flights.is_empty();
-        self.depth.on_send(now_ns, !burst);
+        if self.depth.on_send(now_ns, !burst) {
+            self.on_step();
+        }
         if burst {
             self.flights.iter_mut().for_each(|flight| flight.burst = true);
         }
@@ -361,10 +363,14 @@ impl Session {
             _ => {}
         }
         if self.depth.on_answer(now_ns) {
-            // What a request costs depends on how many are under way.
-            self.cost.forget();
-            self.counters.add(Counter::DepthTrials, u64::from(self.depth.trial().is_some()));
+            self.on_step();
         }
+    }
+
+    /// Another depth holds: what a request costs depends on how many are under way.
+    fn on_step(&mut self) {
+        self.cost.forget();
+        self.counters.add(Counter::DepthTrials, u64::from(self.depth.trial().is_some()));
     }
 
     /// An answer to nothing under way: late, unknown or doubled.
