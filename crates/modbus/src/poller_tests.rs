@@ -4,6 +4,7 @@ use crate::recorder::Recorder;
 use crate::settings::{source, tag};
 use config::{Area, RegisterType};
 use model::{GapReason, Quality, Refused, TimestampNs, Value};
+use proptest::strategy::Strategy;
 use std::time::Duration;
 
 const MS: u64 = 1_000_000;
@@ -12,6 +13,8 @@ const MS: u64 = 1_000_000;
 enum Reply {
     /// Registers that hold their own address, or bits that are set where their address is odd.
     Own,
+    /// [`Reply::Own`] with the highest bit of each register.
+    High,
     Exception(u8),
     Silence,
     /// [`Reply::Own`], after so many milliseconds more than usual.
@@ -93,6 +96,11 @@ impl<F: FnMut(u64, &ReadRequest) -> Reply> Rig<F> {
             self.asked.push((self.now_ns, request));
             let (pdu, more) = match (self.device)(self.now_ns / MS, &request) {
                 Reply::Own => (own(&request), 0),
+                Reply::High => {
+                    let mut pdu = own(&request);
+                    pdu[2..].iter_mut().step_by(2).for_each(|high| *high |= 0x80);
+                    (pdu, 0)
+                }
                 Reply::After(ms) => (own(&request), ms),
                 Reply::Exception(code) => (vec![frame[7] | 0x80, code], 0),
                 Reply::Silence => continue,
@@ -226,6 +234,28 @@ fn what_came_before_the_connection_broke_is_published() {
     assert!(!rig.poller.is_connected());
     assert_eq!(rig.said.of(0), [(Some(Value::I64(0)), Quality::GOOD)]);
     assert!(!rig.poller.publish(now, &rig.said), "it was published when the connection went");
+}
+
+#[test]
+fn an_array_is_handed_on_as_a_run_and_what_is_not_good_of_it_as_readings() {
+    let mut tags: Vec<_> = (0..40).map(holding).collect();
+    tags.iter_mut().for_each(|tag| tag.range = Some([0.0, 30_000.0]));
+    tags.push(tag(Area::Coil, 3, RegisterType::Bool));
+    let mut rig = Rig::new(&source(502, 1, tags), |ms, _| match ms {
+        0..300 => Reply::Own,
+        300..600 => Reply::High,
+        600..900 => Reply::Exception(4),
+        _ => Reply::Own,
+    });
+    rig.until(1_200);
+    for tag in 0..40 {
+        let good = (Some(Value::I64(i64::from(tag))), Quality::GOOD);
+        let high = (Some(Value::I64(i64::from(tag) + 0x8000)), crate::exception::UNCERTAIN_UNITS_EXCEEDED);
+        let mut seen = rig.said.of(tag);
+        seen.dedup();
+        assert_eq!(seen, [good.clone(), high, (None, Quality::BAD_DEVICE_FAILURE), good], "tag {tag}");
+    }
+    assert!(rig.said.runs.get() >= 5, "{} runs", rig.said.runs.get());
 }
 
 #[test]
@@ -601,7 +631,10 @@ proptest::proptest! {
     #[test]
     fn chaos_makes_no_wrong_value_and_everything_comes_back(
         seed in proptest::prelude::any::<u64>(), units in 1u8..5, depth in 1u8..6, delay_ms in 0u64..4,
-        addresses in proptest::collection::vec(0u16..600, 1..12),
+        addresses in proptest::prop_oneof![
+            3 => proptest::collection::vec(0u16..600, 1..12),
+            1 => (16u16..60, 1u16..9).prop_map(|(count, step)| (0..count).map(|i| i * step).collect::<Vec<_>>()),
+        ],
     ) {
         let mut chaotic = source(502, units, addresses.iter().map(|address| holding(*address)).collect());
         chaotic.every = Duration::from_millis(500);
