@@ -8,9 +8,10 @@
 //! A step is tried only while cycles are long enough to fill it. What is compared is the time of an answer
 //! while there was always something to ask, over stretches: a burst of requests from the first, sent when
 //! none was under way, to the last answer, or a part of a burst that lasts. So a cycle of eight requests
-//! says as much as a second of a device that is asked without a pause. The best stretch counts, of three at
-//! least, and of as many more (up to a limit) as it takes until a second one comes near it: a moment in
-//! which the machine did something else, or the link was slow, does not decide.
+//! says as much as a second of a device that is asked without a pause. Stretches at the depth that is proven
+//! and at the step take turns; each pair is won or lost, and it is the lead that decides: what a machine or a
+//! link does meanwhile meets both, single strokes of luck do not decide, and where the pairs agree a few are
+//! enough.
 //!
 //! Invariants
 //! - W1: no more requests are under way than [`Depth::now`] says, which is from 1 to the most.
@@ -22,10 +23,9 @@
 //!
 //! It sends nothing and reads no clock; [`crate::session`] tells it what happens.
 
-/// Stretches that a depth is measured over; the best counts.
-const STRETCHES: u32 = 3;
-/// Stretches after which the best counts though no other comes near it.
-const STRETCHES_MAX: u32 = 9;
+/// Pairs won more than lost with which a step is kept, and lost more than won with which it is left alone:
+/// to be wrong with the latter costs more.
+const LEAD: (i8, i8) = (2, -6);
 /// Answers after which a burst that lasts is cut into stretches, at least.
 const STRETCH_ANSWERS: u32 = 32;
 /// Time after which it is, at least, in nanoseconds: 5 ms.
@@ -35,8 +35,7 @@ const CALM_NS: u64 = 1_000_000_000;
 /// Time at a step that was worth it before the next is tried, in nanoseconds: 0.5 s. What a device loses
 /// shows late, and bursts a second apart have their rest anyway.
 const DWELL_NS: u64 = 500_000_000;
-/// A step is kept where the time of an answer falls to this part of what it was, in percent; and two
-/// stretches agree where the better is not below this part of the other.
+/// A pair is won where the time of an answer is at most this part of that at the proven depth, in percent.
 const GAIN_PERCENT: u128 = 87;
 /// One request at a time after trouble at a depth that was found, in nanoseconds: 10 s.
 const REST_NS: u64 = 10_000_000_000;
@@ -71,13 +70,27 @@ struct Pace {
     answers: u32,
     /// It began with none under way, so that it ends as a whole burst.
     is_burst: bool,
-    stretches: u32,
-    /// The two best, in picoseconds.
-    best_ps: Option<u64>,
-    second_ps: Option<u64>,
-    /// Answers of the longest, and when the last one ended.
-    longest: u32,
+    /// Answers that still belong to the depth before.
+    skip: u8,
+    ended: Option<Stretch>,
+}
+
+/// A stretch that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stretch {
+    pace_ps: u64,
+    answers: u32,
     ended_ns: u64,
+}
+
+/// A step that is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Trial {
+    depth: u8,
+    /// Pairs won more than lost.
+    lead: i8,
+    /// Pace at the proven depth just before, in picoseconds; `None`: it is the proven depth's turn.
+    base_ps: Option<u64>,
 }
 
 impl Pace {
@@ -94,7 +107,10 @@ impl Pace {
 
     fn on_answer(&mut self, now_ns: u64, fill: u8) {
         let Some(began_ns) = self.began_ns else {
-            (self.began_ns, self.last_ns) = (Some(now_ns), now_ns);
+            if self.skip == 0 {
+                (self.began_ns, self.last_ns) = (Some(now_ns), now_ns);
+            }
+            self.skip = self.skip.saturating_sub(1);
             return;
         };
         self.answers += 1;
@@ -109,18 +125,7 @@ impl Pace {
     fn end_stretch(&mut self) {
         let Some(began_ns) = self.began_ns else { return };
         let pace_ps = self.last_ns.saturating_sub(began_ns).saturating_mul(1_000) / u64::from(self.answers.max(1));
-        self.stretches += 1;
-        (self.longest, self.ended_ns) = (self.longest.max(self.answers), self.last_ns);
-        let worse_ps = self.best_ps.map(|best_ps| best_ps.max(pace_ps));
-        self.best_ps = Some(self.best_ps.map_or(pace_ps, |best_ps| best_ps.min(pace_ps)));
-        self.second_ps = [self.second_ps, worse_ps].into_iter().flatten().min();
-    }
-
-    /// The best stretch, once there are enough.
-    fn known_ps(&self) -> Option<u64> {
-        let (best_ps, second_ps) = (self.best_ps?, self.second_ps?);
-        let is_known = self.stretches >= STRETCHES && !is_faster(best_ps, second_ps);
-        (is_known || self.stretches >= STRETCHES_MAX).then_some(best_ps)
+        self.ended = Some(Stretch { pace_ps, answers: self.answers, ended_ns: self.last_ns });
     }
 
     /// Measures anew, from the next burst or answer on.
@@ -128,10 +133,11 @@ impl Pace {
         *self = Pace::default();
     }
 
-    /// Measures anew, from the burst on that just begins, if one does.
-    fn restart_at(&mut self, began_ns: Option<u64>) {
+    /// Measures anew, from the burst on that just begins, if one does; else after so many answers, when the
+    /// pipeline has another depth.
+    fn restart_at(&mut self, began_ns: Option<u64>, skip: u8) {
         let is_burst = began_ns.is_some();
-        *self = Pace { began_ns, last_ns: began_ns.unwrap_or_default(), is_burst, ..Pace::default() };
+        *self = Pace { began_ns, last_ns: began_ns.unwrap_or_default(), is_burst, skip, ..Pace::default() };
     }
 }
 
@@ -146,7 +152,7 @@ pub struct Depth {
     most: u8,
     told: bool,
     proven: u8,
-    trial: Option<u8>,
+    trial: Option<Trial>,
     held: bool,
     /// The least depth that failed or gained nothing, until when it is left alone, and how long the next time.
     barred: Option<(u8, u64)>,
@@ -156,8 +162,6 @@ pub struct Depth {
     calm_since_ns: u64,
     step_from_ns: u64,
     pace: Pace,
-    /// Pace at the proven depth, in picoseconds.
-    base_ps: Option<u64>,
 }
 
 impl Depth {
@@ -187,7 +191,6 @@ impl Depth {
             calm_since_ns: 0,
             step_from_ns: 0,
             pace: Pace::default(),
-            base_ps: None,
         }
     }
 
@@ -198,7 +201,7 @@ impl Depth {
             return 1;
         }
         match self.trial {
-            Some(trial) if !self.held => trial,
+            Some(Trial { depth, base_ps: Some(_), .. }) if !self.held => depth,
             _ => self.proven,
         }
     }
@@ -211,8 +214,8 @@ impl Depth {
 
     /// The step that is being tried.
     #[must_use]
-    pub const fn trial(&self) -> Option<u8> {
-        self.trial
+    pub fn trial(&self) -> Option<u8> {
+        self.trial.map(|trial| trial.depth)
     }
 
     /// The step that failed or gained nothing and is left alone for now.
@@ -250,25 +253,24 @@ impl Depth {
         !self.told && self.most > 1 && !self.held
     }
 
-    /// Decides on the step that is tried, or on trying one, where enough is known; `burst_ns`: a burst
-    /// begins.
+    /// Takes in a stretch that ended; `burst_ns`: a burst begins.
     fn decide(&mut self, now_ns: u64, burst_ns: Option<u64>) -> bool {
-        let Some(pace_ps) = self.pace.known_ps() else { return false };
-        let Pace { longest, ended_ns, .. } = self.pace;
-        self.pace.restart_at(burst_ns);
-        let Some(trial) = self.trial.take() else {
-            self.base_ps = Some(pace_ps);
-            return self.try_next(now_ns);
+        let Some(stretch) = self.pace.ended else { return false };
+        self.pace.restart_at(burst_ns, self.fill());
+        let Some(trial) = &mut self.trial else { return self.try_next(now_ns, &stretch) };
+        let Some(base_ps) = trial.base_ps.take() else {
+            trial.base_ps = Some(stretch.pace_ps);
+            return true;
         };
-        if self.base_ps.is_some_and(|base_ps| is_faster(pace_ps, base_ps)) {
-            (self.proven, self.base_ps) = (trial, Some(pace_ps));
-            self.step_from_ns = ended_ns.saturating_add(DWELL_NS);
-            // What was measured is the base of the next step, where it was long enough to fill that.
-            if self.step().is_some_and(|step| longest >= u32::from(step)) {
-                self.try_next(now_ns);
-            }
-        } else {
-            self.bar(trial, now_ns);
+        trial.lead += if is_faster(stretch.pace_ps, base_ps) { 1 } else { -1 };
+        let Trial { depth, lead, .. } = *trial;
+        if lead >= LEAD.0 {
+            (self.proven, self.trial) = (depth, None);
+            self.step_from_ns = stretch.ended_ns.saturating_add(DWELL_NS);
+            self.try_next(now_ns, &stretch);
+        } else if lead <= LEAD.1 {
+            self.trial = None;
+            self.bar(depth, now_ns);
             self.calm_since_ns = now_ns;
         }
         true
@@ -276,7 +278,7 @@ impl Depth {
 
     /// Answers that a burst must have for its pace to say something about the step in question.
     fn fill(&self) -> u8 {
-        self.trial.or_else(|| self.step()).unwrap_or(self.proven)
+        self.trial().or_else(|| self.step()).unwrap_or(self.proven)
     }
 
     /// The step after the proven depth.
@@ -285,13 +287,16 @@ impl Depth {
         (next > self.proven).then_some(next)
     }
 
-    fn try_next(&mut self, now_ns: u64) -> bool {
+    /// Tries the next step, if it may be; the stretch was at the proven depth.
+    fn try_next(&mut self, now_ns: u64, stretch: &Stretch) -> bool {
         if self.barred.is_some_and(|(_, until_ns)| until_ns <= now_ns) {
             self.barred = None;
         }
         let quiet =
             now_ns >= self.rest_until_ns.max(self.step_from_ns) && now_ns.saturating_sub(self.calm_since_ns) >= CALM_NS;
-        self.trial = self.step().filter(|step| quiet && self.barred.is_none_or(|(barred, _)| *step < barred));
+        let fits = |step: &u8| stretch.answers >= u32::from(*step);
+        let step = self.step().filter(|step| quiet && self.barred.is_none_or(|(barred, _)| *step < barred));
+        self.trial = step.filter(fits).map(|depth| Trial { depth, lead: 0, base_ps: Some(stretch.pace_ps) });
         self.trial.is_some()
     }
 
@@ -316,12 +321,12 @@ impl Depth {
             return false; // of the same burst
         }
         match self.trial.take() {
-            Some(trial) => self.bar(trial, now_ns),
+            Some(trial) => self.bar(trial.depth, now_ns),
             // Out of order is what the transaction ids are for; only what is tried is judged by it.
             None if self.proven == 1 || trouble == Trouble::OutOfOrder => return false,
             None => {
                 self.bar(self.proven, now_ns);
-                (self.proven, self.base_ps) = (self.proven / 2, None);
+                self.proven /= 2;
             }
         }
         self.rest_until_ns = now_ns.saturating_add(REST_NS);

@@ -133,7 +133,7 @@ fn a_command_ends_what_is_tried_for_its_time() {
         }
     }
     let proven = depth.proven();
-    depth.trial = Some(proven * 2);
+    depth.trial = Some(Trial { depth: proven * 2, lead: 0, base_ps: Some(1) });
     assert_eq!(depth.now(now_ns), proven * 2);
     depth.hold(true);
     assert_eq!(depth.now(now_ns), proven);
@@ -248,7 +248,7 @@ fn few_requests_a_cycle_say_what_the_depth_is_within_some_ten_cycles() {
 #[test]
 fn a_gateway_that_gains_nothing_is_asked_one_by_one_after_a_few_cycles() {
     let mut finding = Finding::new(1);
-    for _ in 0..8 {
+    for _ in 0..16 {
         finding.cycle(&SLOW, 8, 1_000 * MS);
     }
     assert_eq!((finding.depth.proven(), finding.depth.barred(), finding.most), (1, Some(2), 2));
@@ -257,7 +257,7 @@ fn a_gateway_that_gains_nothing_is_asked_one_by_one_after_a_few_cycles() {
     assert_eq!(finding.most, 1);
     // what it works on one request is four times the way: two at once hide the way, more hide nothing
     let mut finding = Finding::new(1);
-    (0..20).for_each(|_| finding.cycle(&Link { way_ns: 5 * MS, ..SLOW }, 8, 1_000 * MS));
+    (0..24).for_each(|_| finding.cycle(&Link { way_ns: 5 * MS, ..SLOW }, 8, 1_000 * MS));
     assert_eq!((finding.depth.proven(), finding.depth.barred(), finding.most), (2, Some(4), 4));
 }
 
