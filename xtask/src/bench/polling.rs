@@ -34,8 +34,8 @@ const ROUND_TRIP: &str = "5ms";
 const FOUND_OUT: u32 = 0;
 /// Most requests under way at once.
 const DEEPEST: u32 = 16;
-/// How long a server whose depth is to be found out runs before it is measured: thirteen cycles of a second
-/// are enough for a depth of eight.
+/// How long a server whose depth is to be found out runs before it is measured: ten cycles of a second are
+/// enough for a depth of eight, where nothing disturbs them.
 const FINDING: Duration = Duration::from_secs(16);
 /// Points of a batch of commands, and single commands a second.
 const POINTS: u32 = 100;
