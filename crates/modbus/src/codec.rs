@@ -63,6 +63,12 @@ impl Function {
         matches!(self, Function::ReadCoils | Function::ReadDiscreteInputs)
     }
 
+    /// Bytes of data of the answer to a read of so many: two a register, or one for eight bits.
+    #[must_use]
+    pub const fn answer_bytes(self, quantity: u16) -> usize {
+        if self.is_bits() { quantity.div_ceil(8) as usize } else { quantity as usize * 2 }
+    }
+
     /// The area that it reads.
     #[must_use]
     pub const fn area(self) -> Area {
@@ -112,7 +118,7 @@ impl ReadRequest {
     /// Bytes of data that the right answer holds: two a register, or one for eight bits.
     #[must_use]
     pub const fn answer_bytes(&self) -> usize {
-        if self.function.is_bits() { self.quantity.div_ceil(8) as usize } else { self.quantity as usize * 2 }
+        self.function.answer_bytes(self.quantity)
     }
 }
 

@@ -110,6 +110,7 @@ impl Rig {
                 let (_, bytes) = self.answers.remove(at);
                 self.poller.on_bytes(self.now(), &bytes, &self.said);
                 self.take();
+                self.poller.publish(self.now(), &self.said);
             }
             self.feed();
             self.take();

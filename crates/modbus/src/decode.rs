@@ -122,7 +122,13 @@ impl Spec {
         }
     }
 
-    fn word(&self, bytes: &[u8]) -> Option<u16> {
+    /// Whether a whole number is given as it comes: not scaled, and good whatever it is.
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.scaling.is_none() && self.range.is_none()
+    }
+
+    #[inline]
+    pub(crate) fn word(&self, bytes: &[u8]) -> Option<u16> {
         let word = *bytes.first_chunk::<2>()?;
         Some(u16::from_be_bytes(self.ordered(word)))
     }

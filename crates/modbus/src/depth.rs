@@ -5,9 +5,13 @@
 //! moments: keep a depth that makes the device answer faster, step back from one that it does not
 //! stand, and remember that.
 //!
-//! A step is tried only while cycles are long enough to fill it. What is compared is the time from
-//! answer to answer while there was always something to ask, at its best of three stretches, so
-//! that a moment in which the machine did something else does not decide.
+//! A step is tried only while cycles are long enough to fill it. What is compared is the time of an answer
+//! while there was always something to ask, over stretches: a burst of requests from the first, sent when
+//! none was under way, to the last answer, or a part of a burst that lasts. So a cycle of eight requests
+//! says as much as a second of a device that is asked without a pause. Stretches at the depth that is proven
+//! and at the step take turns; each pair is won or lost, and it is the lead that decides: what a machine or a
+//! link does meanwhile meets both, single strokes of luck do not decide, and where the pairs agree a few are
+//! enough.
 //!
 //! Invariants
 //! - W1: no more requests are under way than [`Depth::now`] says, which is from 1 to the most.
@@ -19,15 +23,19 @@
 //!
 //! It sends nothing and reads no clock; [`crate::session`] tells it what happens.
 
-/// Stretches that a depth is measured over; the best counts.
-const WINDOWS: u32 = 3;
-/// Answers of a stretch, at least.
-const WINDOW_ANSWERS: u32 = 32;
-/// Busy time of a stretch, at least, in nanoseconds: 5 ms.
-const WINDOW_NS: u64 = 5_000_000;
+/// Pairs won more than lost with which a step is kept, and lost more than won with which it is left alone:
+/// to be wrong with the latter costs more.
+const LEAD: (i8, i8) = (2, -6);
+/// Answers after which a burst that lasts is cut into stretches, at least.
+const STRETCH_ANSWERS: u32 = 32;
+/// Time after which it is, at least, in nanoseconds: 5 ms.
+const STRETCH_NS: u64 = 5_000_000;
 /// Time without trouble before a step is tried, in nanoseconds: 1 s.
 const CALM_NS: u64 = 1_000_000_000;
-/// A step is kept where the time from answer to answer falls to this part of what it was, in percent.
+/// Time at a step that was worth it before the next is tried, in nanoseconds: 0.5 s. What a device loses
+/// shows late, and bursts a second apart have their rest anyway.
+const DWELL_NS: u64 = 500_000_000;
+/// A pair is won where the time of an answer is at most this part of that at the proven depth, in percent.
 const GAIN_PERCENT: u128 = 87;
 /// One request at a time after trouble at a depth that was found, in nanoseconds: 10 s.
 const REST_NS: u64 = 10_000_000_000;
@@ -53,73 +61,89 @@ pub enum Trouble {
     OutOfOrder,
 }
 
-/// Time from answer to answer while there was always something to ask.
+/// Time of an answer while there was always something to ask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Pace {
-    /// When the present run of answers began.
+    /// When the present stretch began.
     began_ns: Option<u64>,
     last_ns: u64,
     answers: u32,
-    /// Ended runs of the present stretch.
-    sum_ns: u64,
-    sum_answers: u32,
-    windows: u32,
-    best_ps: Option<u64>,
+    /// It began with none under way, so that it ends as a whole burst.
+    is_burst: bool,
+    /// Answers that still belong to the depth before.
+    skip: u8,
+    ended: Option<Stretch>,
+}
+
+/// A stretch that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stretch {
+    pace_ps: u64,
+    answers: u32,
+    ended_ns: u64,
+}
+
+/// A step that is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Trial {
+    depth: u8,
+    /// Pairs won more than lost.
+    lead: i8,
+    /// Pace at the proven depth just before, in picoseconds; `None`: it is the proven depth's turn.
+    base_ps: Option<u64>,
 }
 
 impl Pace {
     /// A request goes, `idle`: none was under way.
     fn on_send(&mut self, now_ns: u64, idle: bool, fill: u8) {
-        // An answer and the request that it lets go have the same moment: that run goes on.
+        // An answer and the request that it lets go have the same moment: that burst goes on.
         if idle && (self.began_ns.is_none() || now_ns != self.last_ns) {
-            self.end_run(fill);
-            (self.began_ns, self.last_ns) = (Some(now_ns), now_ns);
+            if self.is_burst && self.answers >= u32::from(fill) {
+                self.end_stretch();
+            }
+            (self.began_ns, self.last_ns, self.answers, self.is_burst) = (Some(now_ns), now_ns, 0, true);
         }
     }
 
     fn on_answer(&mut self, now_ns: u64, fill: u8) {
-        if self.began_ns.is_none() {
-            (self.began_ns, self.last_ns) = (Some(now_ns), now_ns);
+        let Some(began_ns) = self.began_ns else {
+            if self.skip == 0 {
+                (self.began_ns, self.last_ns) = (Some(now_ns), now_ns);
+            }
+            self.skip = self.skip.saturating_sub(1);
             return;
-        }
+        };
         self.answers += 1;
         self.last_ns = now_ns;
-        if self.answers >= WINDOW_ANSWERS && self.busy_ns() >= WINDOW_NS {
-            self.end_run(fill);
-            self.began_ns = Some(now_ns);
+        let is_long = self.answers >= STRETCH_ANSWERS.max(u32::from(fill));
+        if is_long && now_ns.saturating_sub(began_ns) >= STRETCH_NS {
+            self.end_stretch();
+            (self.began_ns, self.answers, self.is_burst) = (Some(now_ns), 0, false);
         }
     }
 
-    fn busy_ns(&self) -> u64 {
-        self.sum_ns + self.began_ns.map_or(0, |began| self.last_ns.saturating_sub(began))
+    fn end_stretch(&mut self) {
+        let Some(began_ns) = self.began_ns else { return };
+        let pace_ps = self.last_ns.saturating_sub(began_ns).saturating_mul(1_000) / u64::from(self.answers.max(1));
+        self.ended = Some(Stretch { pace_ps, answers: self.answers, ended_ns: self.last_ns });
     }
 
-    /// Takes down a run, if it was long enough to fill the depth in question.
-    fn end_run(&mut self, fill: u8) {
-        if self.answers >= u32::from(fill)
-            && let Some(began_ns) = self.began_ns
-        {
-            self.sum_ns += self.last_ns.saturating_sub(began_ns);
-            self.sum_answers += self.answers;
-        }
-        self.answers = 0;
-        if self.sum_answers >= WINDOW_ANSWERS && self.sum_ns >= WINDOW_NS {
-            let pace_ps = self.sum_ns.saturating_mul(1_000) / u64::from(self.sum_answers);
-            self.best_ps = Some(self.best_ps.map_or(pace_ps, |best| best.min(pace_ps)));
-            self.windows += 1;
-            (self.sum_ns, self.sum_answers) = (0, 0);
-        }
-    }
-
-    /// The best stretch, once there are enough.
-    fn known_ps(&self) -> Option<u64> {
-        self.best_ps.filter(|_| self.windows >= WINDOWS)
-    }
-
-    /// Measures anew, from the next answer on.
+    /// Measures anew, from the next burst or answer on.
     fn restart(&mut self) {
         *self = Pace::default();
     }
+
+    /// Measures anew, from the burst on that just begins, if one does; else after so many answers, when the
+    /// pipeline has another depth.
+    fn restart_at(&mut self, began_ns: Option<u64>, skip: u8) {
+        let is_burst = began_ns.is_some();
+        *self = Pace { began_ns, last_ns: began_ns.unwrap_or_default(), is_burst, skip, ..Pace::default() };
+    }
+}
+
+/// Whether a pace is so much better than another that it is not chance.
+fn is_faster(pace_ps: u64, than_ps: u64) -> bool {
+    u128::from(pace_ps) * 100 <= u128::from(than_ps) * GAIN_PERCENT
 }
 
 /// Requests under way at once, of one connection; it outlives the connection.
@@ -128,7 +152,7 @@ pub struct Depth {
     most: u8,
     told: bool,
     proven: u8,
-    trial: Option<u8>,
+    trial: Option<Trial>,
     held: bool,
     /// The least depth that failed or gained nothing, until when it is left alone, and how long the next time.
     barred: Option<(u8, u64)>,
@@ -136,9 +160,8 @@ pub struct Depth {
     rest_until_ns: u64,
     fallback_ns: u64,
     calm_since_ns: u64,
+    step_from_ns: u64,
     pace: Pace,
-    /// Pace at the proven depth, in picoseconds.
-    base_ps: Option<u64>,
 }
 
 impl Depth {
@@ -166,8 +189,8 @@ impl Depth {
             rest_until_ns: 0,
             fallback_ns: FALLBACK_NS.0,
             calm_since_ns: 0,
+            step_from_ns: 0,
             pace: Pace::default(),
-            base_ps: None,
         }
     }
 
@@ -178,7 +201,7 @@ impl Depth {
             return 1;
         }
         match self.trial {
-            Some(trial) if !self.held => trial,
+            Some(Trial { depth, base_ps: Some(_), .. }) if !self.held => depth,
             _ => self.proven,
         }
     }
@@ -191,8 +214,8 @@ impl Depth {
 
     /// The step that is being tried.
     #[must_use]
-    pub const fn trial(&self) -> Option<u8> {
-        self.trial
+    pub fn trial(&self) -> Option<u8> {
+        self.trial.map(|trial| trial.depth)
     }
 
     /// The step that failed or gained nothing and is left alone for now.
@@ -208,43 +231,54 @@ impl Depth {
         }
     }
 
-    /// A request goes; `idle`: no other was under way.
-    pub fn on_send(&mut self, now_ns: u64, idle: bool) {
-        if !self.told {
-            let fill = self.fill();
-            self.pace.on_send(now_ns, idle, fill);
+    /// A request goes; `idle`: no other was under way. True where that changed what [`Depth::now`] says.
+    pub fn on_send(&mut self, now_ns: u64, idle: bool) -> bool {
+        if !self.is_measured() {
+            return false;
         }
+        self.pace.on_send(now_ns, idle, self.fill());
+        idle && self.decide(now_ns, Some(now_ns))
     }
 
     /// A right answer came. True where that changed what [`Depth::now`] says.
     pub fn on_answer(&mut self, now_ns: u64) -> bool {
-        if self.told || self.most == 1 || self.held {
+        if !self.is_measured() {
             return false;
         }
-        let fill = self.fill();
-        self.pace.on_answer(now_ns, fill);
-        let Some(pace_ps) = self.pace.known_ps() else { return false };
-        let Some(trial) = self.trial else {
-            self.base_ps = Some(pace_ps);
-            self.pace.restart();
-            return self.try_next(now_ns);
+        self.pace.on_answer(now_ns, self.fill());
+        self.decide(now_ns, None)
+    }
+
+    const fn is_measured(&self) -> bool {
+        !self.told && self.most > 1 && !self.held
+    }
+
+    /// Takes in a stretch that ended; `burst_ns`: a burst begins.
+    fn decide(&mut self, now_ns: u64, burst_ns: Option<u64>) -> bool {
+        let Some(stretch) = self.pace.ended else { return false };
+        self.pace.restart_at(burst_ns, self.fill());
+        let Some(trial) = &mut self.trial else { return self.try_next(now_ns, &stretch) };
+        let Some(base_ps) = trial.base_ps.take() else {
+            trial.base_ps = Some(stretch.pace_ps);
+            return true;
         };
-        self.trial = None;
-        self.pace.restart();
-        let gained =
-            self.base_ps.is_some_and(|base_ps| u128::from(pace_ps) * 100 <= u128::from(base_ps) * GAIN_PERCENT);
-        if gained {
-            (self.proven, self.base_ps) = (trial, Some(pace_ps));
-        } else {
-            self.bar(trial, now_ns);
+        trial.lead += if is_faster(stretch.pace_ps, base_ps) { 1 } else { -1 };
+        let Trial { depth, lead, .. } = *trial;
+        if lead >= LEAD.0 {
+            (self.proven, self.trial) = (depth, None);
+            self.step_from_ns = stretch.ended_ns.saturating_add(DWELL_NS);
+            self.try_next(now_ns, &stretch);
+        } else if lead <= LEAD.1 {
+            self.trial = None;
+            self.bar(depth, now_ns);
+            self.calm_since_ns = now_ns;
         }
-        self.calm_since_ns = now_ns;
         true
     }
 
-    /// Answers that a run must have for its pace to say something about the step in question.
+    /// Answers that a burst must have for its pace to say something about the step in question.
     fn fill(&self) -> u8 {
-        self.trial.or_else(|| self.step()).unwrap_or(self.proven)
+        self.trial().or_else(|| self.step()).unwrap_or(self.proven)
     }
 
     /// The step after the proven depth.
@@ -253,12 +287,16 @@ impl Depth {
         (next > self.proven).then_some(next)
     }
 
-    fn try_next(&mut self, now_ns: u64) -> bool {
+    /// Tries the next step, if it may be; the stretch was at the proven depth.
+    fn try_next(&mut self, now_ns: u64, stretch: &Stretch) -> bool {
         if self.barred.is_some_and(|(_, until_ns)| until_ns <= now_ns) {
             self.barred = None;
         }
-        let quiet = !self.held && now_ns >= self.rest_until_ns && now_ns.saturating_sub(self.calm_since_ns) >= CALM_NS;
-        self.trial = self.step().filter(|step| quiet && self.barred.is_none_or(|(barred, _)| *step < barred));
+        let quiet =
+            now_ns >= self.rest_until_ns.max(self.step_from_ns) && now_ns.saturating_sub(self.calm_since_ns) >= CALM_NS;
+        let fits = |step: &u8| stretch.answers >= u32::from(*step);
+        let step = self.step().filter(|step| quiet && self.barred.is_none_or(|(barred, _)| *step < barred));
+        self.trial = step.filter(fits).map(|depth| Trial { depth, lead: 0, base_ps: Some(stretch.pace_ps) });
         self.trial.is_some()
     }
 
@@ -283,12 +321,12 @@ impl Depth {
             return false; // of the same burst
         }
         match self.trial.take() {
-            Some(trial) => self.bar(trial, now_ns),
+            Some(trial) => self.bar(trial.depth, now_ns),
             // Out of order is what the transaction ids are for; only what is tried is judged by it.
             None if self.proven == 1 || trouble == Trouble::OutOfOrder => return false,
             None => {
                 self.bar(self.proven, now_ns);
-                (self.proven, self.base_ps) = (self.proven / 2, None);
+                self.proven /= 2;
             }
         }
         self.rest_until_ns = now_ns.saturating_add(REST_NS);

@@ -133,7 +133,7 @@ fn a_command_ends_what_is_tried_for_its_time() {
         }
     }
     let proven = depth.proven();
-    depth.trial = Some(proven * 2);
+    depth.trial = Some(Trial { depth: proven * 2, lead: 0, base_ps: Some(1) });
     assert_eq!(depth.now(now_ns), proven * 2);
     depth.hold(true);
     assert_eq!(depth.now(now_ns), proven);
@@ -155,4 +155,137 @@ fn a_depth_that_is_told_is_kept_and_rests_after_a_lost_burst() {
         now_ns += rest_ns;
     }
     assert!(!Depth::told(1).on_trouble(0, Trouble::Lost));
+}
+
+/// A device behind a link: the way there and back, what it works on a request, how many it works on at
+/// once, how many requests it stands before it loses one, and how much longer an answer takes by chance.
+#[derive(Clone, Copy)]
+struct Link {
+    way_ns: u64,
+    work_ns: u64,
+    abreast: usize,
+    stands: usize,
+    late: fn(u64) -> u64,
+}
+
+const NEAR: Link = Link { way_ns: 40_000, work_ns: 5_000, abreast: 1, stands: 16, late: |_| 0 };
+const FAR: Link = Link { way_ns: 5 * MS, work_ns: 10_000, abreast: 1, stands: 16, late: |_| 0 };
+/// A serial line: the way costs nothing beside it.
+const SLOW: Link = Link { way_ns: 100_000, work_ns: 20 * MS, abreast: 1, stands: 16, late: |_| 0 };
+
+/// Chance as a number, from a number.
+fn mixed(number: u64) -> u64 {
+    let mut z = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// A depth that is being found out over a link.
+struct Finding {
+    depth: Depth,
+    now_ns: u64,
+    seed: u64,
+    most: usize,
+}
+
+impl Finding {
+    fn new(seed: u64) -> Finding {
+        Finding { depth: Depth::found(16), now_ns: 0, seed: mixed(seed), most: 0 }
+    }
+
+    /// A cycle of so many requests, and the time to the next.
+    fn cycle(&mut self, link: &Link, requests: u32, every_ns: u64) {
+        let began_ns = self.now_ns;
+        let mut free_ns = vec![0; link.abreast];
+        let (mut left, mut answers) = (requests, Vec::new());
+        while left > 0 || !answers.is_empty() {
+            while left > 0 && answers.len() < usize::from(self.depth.now(self.now_ns)) {
+                self.depth.on_send(self.now_ns, answers.is_empty());
+                left -= 1;
+                self.seed = mixed(self.seed);
+                let free = free_ns.iter_mut().min().expect("it works on one at least");
+                let way_ns = link.way_ns + (link.late)(self.seed);
+                *free = (self.now_ns + way_ns / 2).max(*free) + link.work_ns;
+                answers.push(*free + way_ns / 2);
+                self.most = self.most.max(answers.len());
+            }
+            if answers.len() > link.stands {
+                self.now_ns += 200 * MS;
+                self.depth.on_trouble(self.now_ns, Trouble::Lost);
+                left += answers.drain(..).count() as u32;
+                continue;
+            }
+            let next = (0..answers.len()).min_by_key(|at| answers[*at]).expect("one is under way");
+            self.now_ns = self.now_ns.max(answers.remove(next));
+            self.depth.on_answer(self.now_ns);
+        }
+        self.now_ns = self.now_ns.max(began_ns + every_ns);
+    }
+
+    /// Cycles of eight requests a second until the depth is this one and nothing is tried; at most so many.
+    fn cycles_until(&mut self, link: &Link, proven: u8, most: u32) -> u32 {
+        (1..=most)
+            .find(|_| {
+                self.cycle(link, 8, 1_000 * MS);
+                self.depth.proven() == proven && self.depth.trial().is_none_or(|trial| trial > 8)
+            })
+            .unwrap_or_else(|| panic!("after {most} cycles: {:?}", self.depth))
+    }
+}
+
+#[test]
+fn few_requests_a_cycle_say_what_the_depth_is_within_some_ten_cycles() {
+    for link in [NEAR, FAR, Link { abreast: 16, work_ns: MS, ..FAR }] {
+        let mut finding = Finding::new(1);
+        let cycles = finding.cycles_until(&link, 8, 60);
+        assert!(cycles <= 13, "{cycles} cycles");
+        (0..600).for_each(|_| finding.cycle(&link, 8, 1_000 * MS));
+        assert_eq!((finding.depth.proven(), finding.most), (8, 8));
+    }
+}
+
+#[test]
+fn a_gateway_that_gains_nothing_is_asked_one_by_one_after_a_few_cycles() {
+    let mut finding = Finding::new(1);
+    for _ in 0..16 {
+        finding.cycle(&SLOW, 8, 1_000 * MS);
+    }
+    assert_eq!((finding.depth.proven(), finding.depth.barred(), finding.most), (1, Some(2), 2));
+    finding.most = 0;
+    (0..590).for_each(|_| finding.cycle(&SLOW, 8, 1_000 * MS));
+    assert_eq!(finding.most, 1);
+    // what it works on one request is four times the way: two at once hide the way, more hide nothing
+    let mut finding = Finding::new(1);
+    (0..24).for_each(|_| finding.cycle(&Link { way_ns: 5 * MS, ..SLOW }, 8, 1_000 * MS));
+    assert_eq!((finding.depth.proven(), finding.depth.barred(), finding.most), (2, Some(4), 4));
+}
+
+#[test]
+fn a_device_that_loses_what_is_too_much_keeps_what_it_stands() {
+    for (stands, keeps) in [(1, 1), (2, 2), (3, 2), (5, 4)] {
+        let mut finding = Finding::new(1);
+        (0..40).for_each(|_| finding.cycle(&Link { stands, ..FAR }, 8, 1_000 * MS));
+        assert_eq!((finding.depth.proven(), finding.depth.barred()), (keeps, Some(keeps * 2)), "stands {stands}");
+        assert_eq!(finding.most, usize::from(keeps) * 2, "it was asked for too much once");
+    }
+}
+
+#[test]
+fn noise_seldom_decides() {
+    let uniform: fn(u64) -> u64 = |chance| chance % (2 * MS);
+    // one answer in eight comes a round trip later
+    let bursts: fn(u64) -> u64 = |chance| if chance.is_multiple_of(8) { 5 * MS } else { 0 };
+    for (name, late) in [("uniform", uniform), ("bursts", bursts)] {
+        let mut wrong = 0;
+        for seed in 0..200 {
+            let mut finding = Finding::new(seed);
+            (0..40).for_each(|_| finding.cycle(&Link { late, ..FAR }, 8, 1_000 * MS));
+            wrong += u32::from(finding.depth.proven() < 8);
+            let mut finding = Finding::new(seed);
+            (0..60).for_each(|_| finding.cycle(&Link { late, ..SLOW }, 8, 1_000 * MS));
+            wrong += u32::from(finding.depth.proven() > 1);
+        }
+        assert!(wrong <= 4, "{name}: {wrong} of 400 are wrong");
+    }
 }

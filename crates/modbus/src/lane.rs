@@ -7,24 +7,30 @@
 //! - A1: at most one cycle is under way; each of its requests ends answered or failed.
 //! - A2: a tag is told to be bad once for each reason, and every missed poll is counted in a gap.
 //! - A3: readings wait no longer than [`HOLD_NS`] for the rest of their cycle.
+//! - A4: an answer is booked when it comes, and decoded by [`Lane::publish`], when the next requests are
+//!   on their way; whatever else is said of the lane's tags is said after it (B1).
 //!
 //! It does not choose when to send, and knows nothing of other units: see [`crate::poller`].
 
+use crate::array::Array;
 use crate::counters::Counter;
-use crate::decode::bit_at;
 use crate::exception::Failure;
 use crate::gaps::{GapRun, LOOK_EVERY_NS, Moment, Span, tag_runs};
+use crate::harvest::Harvest;
 use crate::layout::Group;
 use crate::outlet::{Out, Tags, UNTOLD};
 use crate::plan::{Block, blocks, split};
 use crate::schedule::Timing;
-use model::{Quality, Reading, TagId, TimestampNs, Value};
+use model::{Quality, TagId, TimestampNs};
 use std::collections::VecDeque;
 
 /// Longest time that a reading waits for others of its cycle, in nanoseconds: 10 ms.
 pub const HOLD_NS: u64 = 10_000_000;
-/// Most readings submitted at once; a frame of them stays far below `FRAME_BYTES_MAX`.
-const READINGS_MAX: usize = 4096;
+/// Values that are submitted though their cycle goes on: enough that a frame's own cost does not count, and
+/// few enough that they lie in the core's cache, and that the device does not wait for them.
+const VALUES_MAX: usize = 1024;
+/// Most readings of tags that are told to be bad at once; a frame of them stays far below `FRAME_BYTES_MAX`.
+const TOLD_MAX: usize = 4096;
 /// First and longest wait before a lastingly refused request is tried again: 10 s, 5 min.
 const HELD_NS: (u64, u64) = (10_000_000_000, 300_000_000_000);
 /// First and longest wait before split requests are joined again for a try: 10 min, 6 h.
@@ -34,6 +40,7 @@ const REJOIN_NS: (u64, u64) = (600_000_000_000, 21_600_000_000_000);
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) block: Block,
+    array: Option<Array>,
     pub(crate) failure: Option<Failure>,
     held_until_ns: u64,
     held_ns: u64,
@@ -44,9 +51,10 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    fn new(block: Block) -> Request {
+    fn new(block: Block, group: &Group, tags: &Tags) -> Request {
         Request {
             block,
+            array: Array::of(&block, &group.plan.points, tags),
             failure: None,
             held_until_ns: 0,
             held_ns: HELD_NS.0,
@@ -80,9 +88,9 @@ pub(crate) struct Lane {
     answered: u32,
     failed: u32,
     start: usize,
-    readings: Vec<Reading>,
-    read_since_ns: u64,
-    read_wall: TimestampNs,
+    harvest: Harvest,
+    /// The cycle is over, and its readings are to be submitted.
+    is_complete: bool,
     runs: Vec<(TagId, u32)>,
     missed: GapRun,
     skipped: GapRun,
@@ -106,7 +114,7 @@ impl Lane {
         let mut ids = points.iter().filter_map(|point| tags.ids.get(point.tag as usize).copied()).collect();
         Lane {
             timing,
-            requests: group.plan.blocks.iter().copied().map(Request::new).collect(),
+            requests: group.plan.blocks.iter().map(|block| Request::new(*block, group, tags)).collect(),
             queue: VecDeque::new(),
             in_flight: 0,
             active: false,
@@ -114,9 +122,8 @@ impl Lane {
             answered: 0,
             failed: 0,
             start: 0,
-            readings: Vec::with_capacity(points.len().min(READINGS_MAX)),
-            read_since_ns: 0,
-            read_wall: TimestampNs(0),
+            harvest: Harvest::default(),
+            is_complete: false,
             runs: tag_runs(&mut ids),
             missed: GapRun::default(),
             skipped: GapRun::default(),
@@ -158,6 +165,9 @@ impl Lane {
             }
         }
         self.end_if_done(group, tags, out);
+        if !self.active {
+            self.publish(group, tags, out);
+        }
     }
 
     /// Joins what was split, now and then, to see whether the device takes it now; follows a new plan,
@@ -176,7 +186,7 @@ impl Lane {
             }
         }
         let blocks = blocks(&group.plan.points, &group.limits, &self.cuts);
-        self.requests = blocks.into_iter().map(Request::new).collect();
+        self.requests = blocks.into_iter().map(|block| Request::new(block, group, tags)).collect();
         self.start = 0;
     }
 
@@ -224,33 +234,28 @@ impl Lane {
         self.look_at_ns.get_or_insert(now.mono_ns.saturating_add(LOOK_EVERY_NS));
     }
 
-    /// A request's data.
-    pub(crate) fn on_data(&mut self, at: u32, data: &[u8], group: &Group, tags: &mut Tags, out: &mut Out<'_>) -> bool {
+    /// A request's data; [`Lane::publish`] makes readings of it.
+    pub(crate) fn on_data(&mut self, at: u32, data: &[u8], group: &Group, tags: &Tags, out: &mut Out<'_>) -> bool {
         let Some(request) = self.requests.get_mut(at as usize) else { return false };
+        debug_assert!(!self.is_complete, "the readings of the cycle before were submitted");
         let mended = request.failure.take().is_some();
         (request.timeouts, request.held_ns) = (0, HELD_NS.0);
-        let block = request.block;
+        let (block, array) = (request.block, request.array);
         self.answered += 1;
         self.all_told = None;
-        for point in block.points(&group.plan.points) {
-            let offset = usize::from(point.address.saturating_sub(block.address));
-            let (value, quality) = if block.function.is_bits() {
-                bit_at(data, offset).map_or((None, Quality::BAD_DECODING), |on| point.spec.bit(on))
-            } else {
-                let bytes = data.get(offset * 2..).unwrap_or_default();
-                if point.spec.is_text() {
-                    let bytes = bytes.get(..usize::from(point.span) * 2).unwrap_or(bytes);
-                    let (scratch, text) = &mut *out.text;
-                    point.spec.text(bytes, scratch, text);
-                    (Some(Value::Text(tags.text(point.tag, text))), Quality::GOOD)
-                } else {
-                    point.spec.registers(bytes)
-                }
-            };
-            self.read(point.tag, value, quality, tags, out.now);
-        }
-        self.land(group, tags, out);
+        self.harvest.note(out.now);
+        self.harvest.push(block, array, data);
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.end_if_done(group, tags, out);
         mended
+    }
+
+    /// Makes values of the answers that came, and submits them where they are enough or complete.
+    pub(crate) fn publish(&mut self, group: &Group, tags: &mut Tags, out: &mut Out<'_>) {
+        self.harvest.decode(&group.plan.points, tags, out.text);
+        if self.is_complete || self.harvest.len() >= VALUES_MAX {
+            self.flush(group, tags, out);
+        }
     }
 
     /// A request failed. True where that was not known.
@@ -297,10 +302,11 @@ impl Lane {
         news
     }
 
-    /// A request under way has ended.
+    /// A request under way has failed.
     fn land(&mut self, group: &Group, tags: &mut Tags, out: &mut Out<'_>) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.end_if_done(group, tags, out);
+        self.publish(group, tags, out);
     }
 
     /// Sends a request again in this cycle, if it was not sent more than `most` times again.
@@ -319,12 +325,12 @@ impl Lane {
         if request.gap.is_open() {
             out.gap(&request.runs(group, tags), request.gap.end(out.now));
         }
-        request.block = head;
+        (request.block, request.array) = (head, Array::of(&head, &group.plan.points, tags));
         if let Err(place) = self.cuts.binary_search(&tail.first) {
             self.cuts.insert(place, tail.first);
         }
         let second = self.requests.len() as u32;
-        let mut request = Request::new(tail);
+        let mut request = Request::new(tail, group, tags);
         request.failure = self.requests[at as usize].failure;
         self.requests.push(request);
         self.queue.push_front(second);
@@ -352,16 +358,19 @@ impl Lane {
             self.fail(at, failure, group, tags, out);
         }
         self.end_if_done(group, tags, out);
+        self.publish(group, tags, out);
     }
 
     fn fail(&mut self, at: u32, failure: Failure, group: &Group, tags: &mut Tags, out: &mut Out<'_>) -> bool {
+        self.harvest.decode(&group.plan.points, tags, out.text);
+        self.harvest.note(out.now);
         let Some(request) = self.requests.get_mut(at as usize) else { return false };
         let news = request.failure.replace(failure) != Some(failure);
         request.failed_now = true;
         let block = request.block;
         self.failed += 1;
         for point in block.points(&group.plan.points) {
-            self.read(point.tag, None, failure.quality(), tags, out.now);
+            self.harvest.read(point.tag, None, failure.quality(), tags);
         }
         news
     }
@@ -374,36 +383,19 @@ impl Lane {
         }
         self.flush(group, tags, out);
         self.all_told = Some(quality);
-        for points in group.plan.points.chunks(READINGS_MAX) {
+        self.harvest.note(out.now);
+        for points in group.plan.points.chunks(TOLD_MAX) {
             for point in points {
-                self.read(point.tag, None, quality, tags, out.now);
+                self.harvest.read(point.tag, None, quality, tags);
             }
             self.flush(group, tags, out);
         }
     }
 
-    fn read(&mut self, tag: u32, value: Option<Value>, quality: Quality, tags: &mut Tags, now: Moment) {
-        let (Some(id), Some(told)) = (tags.ids.get(tag as usize), tags.told.get_mut(tag as usize)) else { return };
-        if value.is_some() {
-            *told = Quality::GOOD;
-        } else if quality == Quality::BAD_TIMEOUT && *told == Quality::BAD_NO_COMMUNICATION {
-            // Another timeout is no news of a device that is known to be away.
-            return;
-        } else if std::mem::replace(told, quality) == quality {
-            return;
-        }
-        if self.readings.is_empty() {
-            self.read_since_ns = now.mono_ns;
-        }
-        self.read_wall = now.wall;
-        self.readings.push(Reading { tag: *id, source_time: None, value, quality });
-    }
-
-    fn end_if_done(&mut self, group: &Group, tags: &mut Tags, out: &mut Out<'_>) {
+    fn end_if_done(&mut self, group: &Group, tags: &Tags, out: &mut Out<'_>) {
         let done = self.queue.is_empty() && self.in_flight == 0;
         if self.active && done {
-            self.active = false;
-            self.flush(group, tags, out);
+            (self.active, self.is_complete) = (false, true);
             self.book(group, tags, out);
             // Longer than its time: the next begins at once, not at its next due time; but where something
             // failed, the device and who shares it get their rest.
@@ -414,8 +406,6 @@ impl Lane {
                     self.skip(1, out);
                 }
             }
-        } else if self.readings.len() >= READINGS_MAX {
-            self.flush(group, tags, out);
         }
     }
 
@@ -449,36 +439,34 @@ impl Lane {
         }
     }
 
-    /// Submits what was read.
+    /// Submits what was read; where it is refused, all is to be told again.
     fn flush(&mut self, group: &Group, tags: &mut Tags, out: &mut Out<'_>) {
-        if self.readings.is_empty() {
+        self.is_complete = false;
+        self.harvest.decode(&group.plan.points, tags, out.text);
+        if self.harvest.is_empty() {
             return;
         }
-        if !self.readings.is_sorted_by_key(|reading| reading.tag) {
-            self.readings.sort_by_key(|reading| reading.tag);
-        }
-        let count = self.readings.len() as u64;
-        let span = match out.intake.submit(out.source, self.read_wall, &self.readings) {
-            Ok(_) => self.shed.end(out.now),
-            Err(_) => {
-                out.counters.add(Counter::ReadingsShed, count);
-                self.all_told = None;
-                for point in &group.plan.points {
-                    if let Some(told) = tags.told.get_mut(point.tag as usize) {
-                        *told = UNTOLD;
-                    }
+        let refused = self.harvest.submit(out.intake, out.source);
+        let span = if refused == 0 {
+            self.shed.end(out.now)
+        } else {
+            let count = refused as u64;
+            out.counters.add(Counter::ReadingsShed, count);
+            self.all_told = None;
+            for point in &group.plan.points {
+                if let Some(told) = tags.told.get_mut(point.tag as usize) {
+                    *told = UNTOLD;
                 }
-                self.look(out.now);
-                self.shed.miss(out.now, self.read_wall, model::GapReason::Shed, count)
             }
+            self.look(out.now);
+            self.shed.miss(out.now, self.harvest.wall(), model::GapReason::Shed, count)
         };
         out.gap(&self.runs, span);
-        self.readings.clear();
     }
 
     /// Time went on: submits readings that waited long enough, says gaps that last.
     pub(crate) fn on_time(&mut self, group: &Group, tags: &mut Tags, out: &mut Out<'_>) {
-        if !self.readings.is_empty() && self.read_since_ns.saturating_add(HOLD_NS) <= out.now.mono_ns {
+        if !self.harvest.is_empty() && self.harvest.since_ns().saturating_add(HOLD_NS) <= out.now.mono_ns {
             self.flush(group, tags, out);
         }
         if self.look_at_ns.is_some_and(|at| at <= out.now.mono_ns) {
@@ -517,7 +505,7 @@ impl Lane {
 
     /// When [`Lane::on_time`] or its timing next has something to do. `idle`: a cycle could begin.
     pub(crate) fn next_ns(&self, idle: bool) -> u64 {
-        let held = (!self.readings.is_empty()).then(|| self.read_since_ns.saturating_add(HOLD_NS));
+        let held = (!self.harvest.is_empty()).then(|| self.harvest.since_ns().saturating_add(HOLD_NS));
         let due = self.timing.next_ns(self.active || !idle);
         [held, self.look_at_ns].into_iter().flatten().fold(due, u64::min)
     }

@@ -23,6 +23,7 @@
 
 #![forbid(unsafe_code)]
 
+mod array;
 pub mod backoff;
 pub mod codec;
 mod command;
@@ -34,6 +35,7 @@ pub mod encode;
 pub mod exception;
 pub mod gaps;
 mod gather;
+mod harvest;
 mod health;
 mod lane;
 pub mod layout;

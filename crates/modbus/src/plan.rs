@@ -91,6 +91,12 @@ impl Block {
         points.get(first..first + self.count as usize).unwrap_or_default()
     }
 
+    /// Bytes of data of its answer.
+    #[must_use]
+    pub const fn answer_bytes(&self) -> usize {
+        self.function.answer_bytes(self.quantity)
+    }
+
     /// The block of a run of points; `None` where the run is empty or reaches past the address
     /// space.
     fn of(points: &[Point], first: usize, count: usize) -> Option<Block> {

@@ -13,6 +13,9 @@
 //!   `Running`.
 //! - R5: a command's request goes before every poll that waits, but after [`COMMANDS_IN_ROW_MAX`]
 //!   of them one poll goes, so that commands delay polls and never stop them.
+//! - R6: an answer lets the next requests go before its values are decoded ([`Poller::publish`]), and
+//!   what it brought is published, or joins the readings that wait for their cycle, before other bytes
+//!   are looked at and before the loss of the connection is told.
 //!
 //! It opens no socket and reads no clock.
 
@@ -81,6 +84,8 @@ pub(crate) struct Polls {
     counted_ns: u64,
     text: (Vec<u8>, String),
     state: Option<SourceState>,
+    /// Unit and lane of answers that are not published.
+    unpublished: Vec<(u8, u32)>,
 }
 
 /// A Modbus source.
@@ -158,6 +163,7 @@ impl Poller {
                 counted_ns: 0,
                 text: (Vec::new(), String::new()),
                 state: None,
+                unpublished: Vec::new(),
             },
         };
         poller.expect();
@@ -193,8 +199,10 @@ impl Poller {
         self.after(now, true, intake);
     }
 
-    /// Bytes came.
+    /// Bytes came. The requests that may go now are in the outbox; when they are written,
+    /// [`Poller::publish`] is to be called, so that the device works meanwhile.
     pub fn on_bytes(&mut self, now: Moment, bytes: &[u8], intake: &dyn Intake) {
+        self.publish(now, intake);
         let before = self.session.is_connected();
         let answered = self.session.has_answered();
         let polls = &mut self.polls;
@@ -203,6 +211,11 @@ impl Poller {
         });
         self.polls.changed |= self.session.has_answered() != answered;
         self.after(now, before && !self.session.is_connected(), intake);
+    }
+
+    /// Decodes the answers that came, and hands on what they complete. True where there were any.
+    pub fn publish(&mut self, now: Moment, intake: &dyn Intake) -> bool {
+        self.polls.publish(now, intake)
     }
 
     /// Time went on: ends what is late, begins what is due, says what is to be said.
@@ -245,6 +258,7 @@ impl Poller {
     /// What follows every event: a lost connection's consequences, new requests, state, counts.
     fn after(&mut self, now: Moment, lost: bool, intake: &dyn Intake) {
         if lost {
+            self.publish(now, intake);
             let all = matches!(self.session.loss(), Some(Loss::Connect(_) | Loss::Silent));
             self.polls.start(now);
             self.polls.on_lost(now, all, intake);
@@ -492,8 +506,24 @@ impl Polls {
         Some((ticket.number(), ask, unit.demotion.is_suspect()))
     }
 
+    fn publish(&mut self, now: Moment, intake: &dyn Intake) -> bool {
+        let Polls { units, groups, counters, text, source, unpublished, .. } = self;
+        let mut out = Out { intake, source: *source, now, counters, text };
+        let any = !unpublished.is_empty();
+        for (unit, lane) in unpublished.drain(..) {
+            let Some(unit) = units.get_mut(usize::from(unit)) else { continue };
+            if let (Some(lane), Some(group)) = (unit.lanes.get_mut(lane as usize), groups.get(lane as usize)) {
+                lane.publish(group, &mut unit.tags, &mut out);
+            }
+        }
+        any
+    }
+
     fn on_outcome(&mut self, ticket: u64, sent_ns: u64, outcome: Outcome<'_>, now: Moment, intake: &dyn Intake) {
         let Ticket { unit, lane, request } = Ticket::of(ticket);
+        if matches!(outcome, Outcome::Data(_)) && lane < COMMAND && self.unpublished.last() != Some(&(unit, lane)) {
+            self.unpublished.push((unit, lane));
+        }
         let Polls { units, groups, counters, text, source, .. } = self;
         let mut out = Out { intake, source: *source, now, counters, text };
         if let Some(unit) = units.get_mut(usize::from(unit)) {

@@ -4,6 +4,7 @@ use crate::recorder::Recorder;
 use crate::settings::{source, tag};
 use config::{Area, RegisterType};
 use model::{GapReason, Quality, Refused, TimestampNs, Value};
+use proptest::strategy::Strategy;
 use std::time::Duration;
 
 const MS: u64 = 1_000_000;
@@ -12,6 +13,8 @@ const MS: u64 = 1_000_000;
 enum Reply {
     /// Registers that hold their own address, or bits that are set where their address is odd.
     Own,
+    /// [`Reply::Own`] with the highest bit of each register.
+    High,
     Exception(u8),
     Silence,
     /// [`Reply::Own`], after so many milliseconds more than usual.
@@ -71,7 +74,11 @@ impl<F: FnMut(u64, &ReadRequest) -> Reply> Rig<F> {
         while self.answers.first().is_some_and(|(at, _)| *at <= self.now_ns) {
             let (_, bytes) = self.answers.remove(0);
             self.poller.on_bytes(now, &bytes, &self.said);
+            if self.poller.next_ns(now) <= self.now_ns {
+                self.poller.on_time(now, &self.said);
+            }
             self.take();
+            self.poller.publish(now, &self.said);
         }
         if !self.poller.is_connected() {
             self.answers.clear();
@@ -89,6 +96,11 @@ impl<F: FnMut(u64, &ReadRequest) -> Reply> Rig<F> {
             self.asked.push((self.now_ns, request));
             let (pdu, more) = match (self.device)(self.now_ns / MS, &request) {
                 Reply::Own => (own(&request), 0),
+                Reply::High => {
+                    let mut pdu = own(&request);
+                    pdu[2..].iter_mut().step_by(2).for_each(|high| *high |= 0x80);
+                    (pdu, 0)
+                }
                 Reply::After(ms) => (own(&request), ms),
                 Reply::Exception(code) => (vec![frame[7] | 0x80, code], 0),
                 Reply::Silence => continue,
@@ -165,6 +177,85 @@ fn a_healthy_source_reads_every_tag_every_cycle_in_one_submit() {
     let states = rig.said.states.borrow();
     assert!(matches!(states[0], SourceState::Starting { .. }), "{states:?}");
     assert_eq!(states.last(), Some(&SourceState::Running));
+}
+
+/// The answer to the next request of a rig, taken off before the poller has it.
+fn next_answer<F: FnMut(u64, &ReadRequest) -> Reply>(rig: &mut Rig<F>) -> Vec<u8> {
+    while rig.answers.is_empty() {
+        rig.now_ns += MS;
+        rig.step();
+    }
+    rig.answers.remove(0).1
+}
+
+#[test]
+fn the_next_request_goes_before_an_answer_is_decoded() {
+    let mut rig = Rig::new(&source(502, 1, vec![holding(0), holding(200)]), |_, _| Reply::Own);
+    for (cycle, is_last) in [(0, false), (0, true), (1, false), (1, true)] {
+        let bytes = next_answer(&mut rig);
+        let now = rig.now();
+        rig.poller.on_bytes(now, &bytes, &rig.said);
+        assert_eq!(rig.poller.outbox().len(), if is_last { 0 } else { 12 }, "the next one of the cycle");
+        assert_eq!(rig.said.readings.borrow().len(), cycle);
+        assert!(rig.poller.publish(now, &rig.said) && !rig.poller.publish(now, &rig.said));
+        assert_eq!(rig.said.readings.borrow().len(), cycle + usize::from(is_last), "a cycle is submitted as a whole");
+        rig.take();
+    }
+}
+
+#[test]
+fn a_cycle_that_is_late_begins_before_the_one_before_is_decoded() {
+    let mut rig = Rig::new(&source(502, 1, vec![holding(0)]), |_, _| Reply::Own);
+    let bytes = next_answer(&mut rig);
+    rig.now_ns += 110 * MS;
+    let now = rig.now();
+    rig.poller.on_time(now, &rig.said);
+    rig.poller.on_bytes(now, &bytes, &rig.said);
+    assert!(rig.poller.next_ns(now) <= now.mono_ns, "what ended let another begin");
+    rig.poller.on_time(now, &rig.said);
+    assert_eq!((rig.poller.outbox().len(), rig.said.readings.borrow().len()), (12, 0));
+    rig.poller.publish(now, &rig.said);
+    assert_eq!(rig.said.of(0), [(Some(Value::I64(0)), Quality::GOOD)]);
+    rig.take();
+    let bytes = next_answer(&mut rig);
+    let now = rig.now();
+    rig.poller.on_bytes(now, &bytes, &rig.said);
+    rig.poller.on_bytes(now, &[], &rig.said);
+    assert_eq!(rig.said.of(0).len(), 2, "other bytes come after what was published");
+}
+
+#[test]
+fn what_came_before_the_connection_broke_is_published() {
+    let mut rig = Rig::new(&source(502, 1, vec![holding(0), holding(200)]), |_, _| Reply::Own);
+    let mut bytes = next_answer(&mut rig);
+    bytes.extend_from_slice(b"HTTP/1.1 400 Bad Request");
+    let now = rig.now();
+    rig.poller.on_bytes(now, &bytes, &rig.said);
+    assert!(!rig.poller.is_connected());
+    assert_eq!(rig.said.of(0), [(Some(Value::I64(0)), Quality::GOOD)]);
+    assert!(!rig.poller.publish(now, &rig.said), "it was published when the connection went");
+}
+
+#[test]
+fn an_array_is_handed_on_as_a_run_and_what_is_not_good_of_it_as_readings() {
+    let mut tags: Vec<_> = (0..40).map(holding).collect();
+    tags.iter_mut().for_each(|tag| tag.range = Some([0.0, 30_000.0]));
+    tags.push(tag(Area::Coil, 3, RegisterType::Bool));
+    let mut rig = Rig::new(&source(502, 1, tags), |ms, _| match ms {
+        0..300 => Reply::Own,
+        300..600 => Reply::High,
+        600..900 => Reply::Exception(4),
+        _ => Reply::Own,
+    });
+    rig.until(1_200);
+    for tag in 0..40 {
+        let good = (Some(Value::I64(i64::from(tag))), Quality::GOOD);
+        let high = (Some(Value::I64(i64::from(tag) + 0x8000)), crate::exception::UNCERTAIN_UNITS_EXCEEDED);
+        let mut seen = rig.said.of(tag);
+        seen.dedup();
+        assert_eq!(seen, [good.clone(), high, (None, Quality::BAD_DEVICE_FAILURE), good], "tag {tag}");
+    }
+    assert!(rig.said.runs.get() >= 5, "{} runs", rig.said.runs.get());
 }
 
 #[test]
@@ -397,8 +488,8 @@ fn burst_max(asked: &[(u64, ReadRequest)]) -> usize {
 #[test]
 fn a_depth_is_found_out_for_a_device_that_stands_it() {
     let mut rig = Rig::new(&probing(40), |_, _| Reply::Own);
-    rig.until(2_000);
-    assert_eq!(burst_max(&rig.asked), 1);
+    rig.until(999);
+    assert_eq!(burst_max(&rig.asked), 1, "nothing is tried in the first second");
     rig.until(60_000);
     assert_eq!((burst_max(&rig.asked), rig.poller.session().known_depth().proven()), (16, 16));
     assert_eq!((rig.said.counted("timeouts"), rig.said.counted("depth_fallbacks")), (0, 0));
@@ -540,7 +631,10 @@ proptest::proptest! {
     #[test]
     fn chaos_makes_no_wrong_value_and_everything_comes_back(
         seed in proptest::prelude::any::<u64>(), units in 1u8..5, depth in 1u8..6, delay_ms in 0u64..4,
-        addresses in proptest::collection::vec(0u16..600, 1..12),
+        addresses in proptest::prop_oneof![
+            3 => proptest::collection::vec(0u16..600, 1..12),
+            1 => (16u16..60, 1u16..9).prop_map(|(count, step)| (0..count).map(|i| i * step).collect::<Vec<_>>()),
+        ],
     ) {
         let mut chaotic = source(502, units, addresses.iter().map(|address| holding(*address)).collect());
         chaotic.every = Duration::from_millis(500);

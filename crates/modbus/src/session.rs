@@ -294,7 +294,10 @@ impl Session {
         }
         let transaction = self.transaction();
         let burst = !self.flights.is_empty();
-        self.depth.on_send(now_ns, !burst);
+        let trial = self.depth.trial();
+        if self.depth.on_send(now_ns, !burst) {
+            self.on_step(trial);
+        }
         if burst {
             self.flights.iter_mut().for_each(|flight| flight.burst = true);
         }
@@ -360,11 +363,17 @@ impl Session {
             _ if ahead => self.on_trouble(now_ns, Trouble::OutOfOrder),
             _ => {}
         }
+        let trial = self.depth.trial();
         if self.depth.on_answer(now_ns) {
-            // What a request costs depends on how many are under way.
-            self.cost.forget();
-            self.counters.add(Counter::DepthTrials, u64::from(self.depth.trial().is_some()));
+            self.on_step(trial);
         }
+    }
+
+    /// Another depth holds: what a request costs depends on how many are under way. `before`: what was tried.
+    fn on_step(&mut self, before: Option<u8>) {
+        self.cost.forget();
+        let trial = self.depth.trial();
+        self.counters.add(Counter::DepthTrials, u64::from(trial.is_some() && trial != before));
     }
 
     /// An answer to nothing under way: late, unknown or doubled.

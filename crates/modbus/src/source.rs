@@ -247,7 +247,8 @@ impl Shell {
     }
 
     /// Serves one connection until it is lost or no longer wanted: what is due by time, commands, what
-    /// is to be written, what can be read; as long as something comes of it, within the budget. One look
+    /// is to be written, what came before that and is to be published, what can be read; as long as something
+    /// comes of it, within the budget. One look
     /// at the clocks serves nearly all that a wake-up brings, and the buffer lies on the stack: it is warm
     /// for every source, and none has one of its own.
     fn poll_converse(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()> {
@@ -273,6 +274,9 @@ impl Shell {
             if let Err(loss) = self.write(stream, cx) {
                 self.poller.on_lost(now, loss, &*self.intake);
                 continue;
+            }
+            if self.poller.publish(now, &*self.intake) {
+                self.next_ns = self.poller.next_ns(now);
             }
             if reads == READS_MAX {
                 break;

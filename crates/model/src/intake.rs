@@ -36,6 +36,30 @@ pub struct Reading {
     pub quality: Quality,
 }
 
+/// Values of consecutive tags at one moment, all of one kind and all good: what most polls bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run<'a> {
+    /// Tag of the first value; value `i` is that of the tag with the number `first + i`.
+    pub first: TagId,
+    /// What the tags were declared as; not text.
+    pub kind: ValueKind,
+    /// 64 bits of each value ([`Value::bits`]).
+    pub bits: &'a [u64],
+}
+
+impl Run<'_> {
+    /// The same as readings.
+    pub fn readings(&self) -> impl Iterator<Item = Reading> {
+        let tags = (self.first.0..).map(TagId);
+        tags.zip(self.bits).map(|(tag, bits)| Reading {
+            tag,
+            source_time: None,
+            value: Value::from_bits(self.kind, *bits),
+            quality: Quality::GOOD,
+        })
+    }
+}
+
 /// How a source is, in words that a person can act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceState {
@@ -136,6 +160,14 @@ pub trait Intake {
     /// # Errors
     /// [`Refused`]: none of them was taken; the caller says what was lost as a gap.
     fn submit(&self, source: SourceId, server_time: TimestampNs, readings: &[Reading]) -> Result<LogPosition, Refused>;
+
+    /// As [`Intake::submit`], of a run.
+    ///
+    /// # Errors
+    /// [`Refused`]: none of them was taken.
+    fn submit_run(&self, source: SourceId, server_time: TimestampNs, run: Run<'_>) -> Result<LogPosition, Refused> {
+        self.submit(source, server_time, &run.readings().collect::<Vec<_>>())
+    }
 
     /// Records a gap. Kept aside and merged while the log takes nothing, so it cannot be refused.
     fn gap(&self, gap: Gap);

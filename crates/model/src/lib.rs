@@ -26,7 +26,7 @@ mod value;
 pub use gap::{Gap, GapReason};
 pub use glob::Glob;
 pub use id::{LogPosition, ProducerId, Sequence, ShardId, SourceId, TagId, TextId};
-pub use intake::{CommitError, Intake, Reading, Refused, SourceState, TagDeclaration, durable};
+pub use intake::{CommitError, Intake, Reading, Refused, Run, SourceState, TagDeclaration, durable};
 pub use path::{PathError, TagPath};
 pub use quality::Quality;
 pub use time::TimestampNs;

@@ -3,7 +3,8 @@
 use crate::pass::Pass;
 use env::Clock;
 use model::{
-    CommitError, Gap, Intake, LogPosition, Reading, Refused, SourceId, SourceState, TagDeclaration, TagId, TimestampNs,
+    CommitError, Gap, Intake, LogPosition, Reading, Refused, Run, SourceId, SourceState, TagDeclaration, TagId,
+    TimestampNs,
 };
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -24,6 +25,20 @@ impl ShardIntake {
     pub fn new(pass: Rc<RefCell<Pass>>, clock: Rc<dyn Clock>, submitted: Rc<dyn Fn()>) -> ShardIntake {
         ShardIntake { pass, clock, submitted }
     }
+
+    /// Something goes into the log.
+    fn store<T>(&self, what: impl FnOnce(&mut Pass) -> T) -> T {
+        let mut pass = self.pass.borrow_mut();
+        let before = pass.deadline_ns();
+        let stored = what(&mut pass);
+        // Most readings join a batch that is due already: the duty cycle comes for it without being woken.
+        let sooner = pass.deadline_ns().is_some_and(|due_ns| before.is_none_or(|before_ns| due_ns < before_ns));
+        drop(pass);
+        if sooner {
+            (self.submitted)();
+        }
+        stored
+    }
 }
 
 impl Intake for ShardIntake {
@@ -38,16 +53,11 @@ impl Intake for ShardIntake {
     }
 
     fn submit(&self, _: SourceId, server_time: TimestampNs, readings: &[Reading]) -> Result<LogPosition, Refused> {
-        let mut pass = self.pass.borrow_mut();
-        let before = pass.deadline_ns();
-        let position = pass.submit(server_time, readings);
-        // Most readings join a batch that is due already: the duty cycle comes for it without being woken.
-        let sooner = pass.deadline_ns().is_some_and(|due_ns| before.is_none_or(|before_ns| due_ns < before_ns));
-        drop(pass);
-        if sooner {
-            (self.submitted)();
-        }
-        position
+        self.store(|pass| pass.submit(server_time, readings))
+    }
+
+    fn submit_run(&self, _: SourceId, server_time: TimestampNs, run: Run<'_>) -> Result<LogPosition, Refused> {
+        self.store(|pass| pass.submit_run(server_time, run))
     }
 
     fn gap(&self, gap: Gap) {

@@ -16,10 +16,10 @@ use crate::gaps::WaitingGaps;
 use crate::sources::SourceBook;
 use crate::state::State;
 use env::disk::Disk;
-use frame::{Builder, Frame, View, check};
+use frame::{Builder, Frame, Scan, View, check};
 use log::{Health, Recovered, Span, Writer};
 use model::{
-    CommitError, Gap, GapReason, LogPosition, ProducerId, Reading, Refused, Sequence, SourceId, SourceState,
+    CommitError, Gap, GapReason, LogPosition, ProducerId, Reading, Refused, Run, Sequence, SourceId, SourceState,
     TagDeclaration, TagId, TextId, TimestampNs,
 };
 use std::collections::BTreeMap;
@@ -80,6 +80,7 @@ pub struct Pass {
     /// Sequences that were given up; they reach the log with their gaps.
     given_up: BTreeMap<ProducerId, Sequence>,
     builder: Builder,
+    scan: Scan,
     kept: Vec<usize>,
     waiters: Vec<(LogPosition, Waker)>,
     /// Sources that the log knew before this start, until their "not running" gap is said.
@@ -116,6 +117,7 @@ impl Pass {
             waiting,
             given_up: BTreeMap::new(),
             builder: Builder::new(),
+            scan: Scan { source_time_ns: i64::MIN, ..Scan::default() },
             kept: Vec::new(),
             waiters: Vec::new(),
             unwatched: sources,
@@ -203,6 +205,26 @@ impl Pass {
         let outcome = kept.chunks(READINGS_PER_FRAME).try_for_each(|part| self.store(now, readings, part));
         self.kept = kept;
         outcome.map(|()| self.log.end())
+    }
+
+    /// As [`submit`](Self::submit), of a run of good values: its bits become a scan as they are.
+    ///
+    /// # Errors
+    /// [`Refused`]: none was taken.
+    pub fn submit_run(&mut self, now: TimestampNs, run: Run<'_>) -> Result<LogPosition, Refused> {
+        let is_plain = run.bits.len() <= READINGS_PER_FRAME && !self.state.has_deadbands();
+        if self.closing || !is_plain || self.state.kind_of_run(run.first, run.bits.len()) != Some(run.kind) {
+            return self.submit(now, &run.readings().collect::<Vec<_>>());
+        }
+        self.scan.tag_first = run.first.0;
+        self.scan.values.clear();
+        self.scan.values.extend_from_slice(run.bits);
+        let mut bytes = std::mem::take(&mut self.builder);
+        bytes.clear();
+        let encoded = bytes.scan(ProducerId::SELF, Sequence(0), &self.scan).map(drop).map_err(|_| Refused::Limit);
+        let outcome = encoded.and_then(|()| self.append(bytes.bytes(), now));
+        self.builder = bytes;
+        outcome
     }
 
     fn store(&mut self, now: TimestampNs, readings: &[Reading], kept: &[usize]) -> Result<(), Refused> {

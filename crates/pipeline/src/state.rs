@@ -192,6 +192,15 @@ impl State {
         self.tags.get(tag.0 as usize).map(|tag| tag.kind)
     }
 
+    /// The kind of all tags of a run, where they are known and of one kind.
+    #[must_use]
+    #[inline]
+    pub fn kind_of_run(&self, first: TagId, count: usize) -> Option<ValueKind> {
+        let kind = self.kind(first)?;
+        let all = |run: &[TagState]| run.iter().fold(true, |all, tag| all & (tag.kind == kind));
+        self.run(first, count)?.all(all).then_some(kind)
+    }
+
     /// Whether a run of tags is known and belongs to a source.
     #[must_use]
     #[inline]
@@ -316,10 +325,10 @@ impl State {
         let source_time = scan.source_time();
         let time = sample_time(source_time, received);
         let (first, count) = (scan.tag_first().0, scan.len());
-        let of_numbers = |tags: &[TagState]| tags.iter().fold(true, |all, tag| all & (tag.kind == ValueKind::F64));
-        let Some(mut tags) = self.run(scan.tag_first(), count) else { return };
-        let all_numbers = tags.all(of_numbers);
-        drop(tags);
+        if self.run(scan.tag_first(), count).is_none() {
+            return;
+        }
+        let common = self.kind_of_run(scan.tag_first(), count);
         self.timeline.note(received, time, time);
         self.samples += if self.recovering { 0 } else { count as u64 };
         let (values, qualities, recovering) = (scan.values(), scan.qualities(), self.recovering);
@@ -333,10 +342,13 @@ impl State {
         let State { tags, latest, rollups, .. } = self;
         let kind = |i: usize| tags.get(first as usize + i).map_or(ValueKind::F64, |tag| tag.kind);
         let number = |i: usize| as_number(kind(i), bits(i));
-        if qualities.is_empty() && all_numbers {
+        if qualities.is_empty() && common == Some(ValueKind::F64) {
             // numbers that are all good: what most scans are, and nothing is asked of each
             latest.write_run(first, count, stamp(Quality(0)), |i| (bits(i), ValueKind::F64));
             rollups.add_run(first, count, time, |i| f64::from_bits(bits(i)));
+        } else if qualities.is_empty() && common == Some(ValueKind::I64) {
+            latest.write_run(first, count, stamp(Quality(0)), |i| (bits(i), ValueKind::I64));
+            rollups.add_run(first, count, time, |i| bits(i) as i64 as f64);
         } else if qualities.is_empty() {
             latest.write_run(first, count, stamp(Quality(0)), |i| (bits(i), kind(i)));
             rollups.add_run(first, count, time, number);

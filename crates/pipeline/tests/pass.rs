@@ -3,7 +3,7 @@
 mod support;
 
 use millstream_pipeline::{TakeError, Taken};
-use model::{Gap, GapReason, ProducerId, Quality, Refused, Sequence, Value, ValueKind};
+use model::{Gap, GapReason, ProducerId, Quality, Refused, Run, Sequence, TagId, Value, ValueKind};
 use sim::Faults;
 use support::*;
 
@@ -49,6 +49,50 @@ fn readings_within_the_deadband_are_seen_and_not_stored() {
     assert_eq!(shard.values(tag), [1.0, 1.5, 1.4].map(|value| Some(Value::F64(value))), "the last by its heartbeat");
     assert_eq!(shard.pass.view().totals.suppressed.get(), 3);
     assert_eq!(shard.pass.view().totals.samples.get(), 3);
+}
+
+/// What is taken as a run is what is taken as its readings: latest values, windows, and what a query reads from
+/// the log; also where a tag has a deadband, and of tags that do not all have the kind that is said.
+#[test]
+fn a_run_is_stored_as_its_readings_are() {
+    let paths: Vec<String> = (0..40).map(|i| format!("a/t{i}")).collect();
+    let tell = |kind: ValueKind, other: ValueKind, deadband: f64, as_run: bool| {
+        let mut shard = Shard::new();
+        let source = shard.pass.source("press", true, START);
+        let kinds = (0..40).map(|i| if i == 39 { other } else { kind });
+        let wanted: Vec<_> = paths.iter().zip(kinds).map(|(path, kind)| (path.as_str(), kind, deadband)).collect();
+        let tags = shard.declare(source, &wanted);
+        for round in 0..5 {
+            let values = (0..40).map(|i| Value::from_bits(kind, i + round).expect("a number"));
+            let bits: Vec<u64> = values.map(|value| value.bits().expect("a number")).collect();
+            let run = Run { first: tags[0], kind, bits: &bits };
+            if as_run {
+                shard.pass.submit_run(shard.now, run).unwrap();
+            } else {
+                shard.pass.submit(shard.now, &run.readings().collect::<Vec<_>>()).unwrap();
+            }
+            shard.run(700_000_000);
+        }
+        shard.sync();
+        let windows = |tag: &TagId| {
+            let windows = shard.pass.state().rollups.windows(tag.0, ALL.0, ALL.1);
+            windows.map(|window| format!("{window:?}")).collect::<Vec<_>>()
+        };
+        let told = |tag: &TagId| (shard.pass.state().latest(*tag), windows(tag), shard.values(*tag));
+        let all: Vec<_> = tags.iter().map(told).collect();
+        (all, shard.pass.view().totals.samples.get(), shard.pass.view().totals.frames.get())
+    };
+    for (kind, other, deadband) in [
+        (F64, F64, 0.0),
+        (ValueKind::I64, ValueKind::I64, 0.0),
+        (ValueKind::Bool, ValueKind::Bool, 0.0),
+        (ValueKind::I64, F64, 0.0),
+        (ValueKind::I64, ValueKind::I64, 2.5),
+    ] {
+        let (run, readings) = (tell(kind, other, deadband, true), tell(kind, other, deadband, false));
+        assert_eq!(format!("{run:?}"), format!("{readings:?}"), "{kind:?} {other:?} {deadband}");
+        assert!(run.1 > 0);
+    }
 }
 
 /// A deadband must not compare with a value that the log refused: the next equal one would be

@@ -1,8 +1,8 @@
 //! A pass that takes everything down, and refuses when told to.
 
 use model::{
-    CommitError, Gap, Intake, LogPosition, Quality, Reading, Refused, SourceId, SourceState, TagDeclaration, TagId,
-    TimestampNs, Value,
+    CommitError, Gap, Intake, LogPosition, Quality, Reading, Refused, Run, SourceId, SourceState, TagDeclaration,
+    TagId, TimestampNs, Value,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -17,6 +17,7 @@ pub struct Recorder {
     pub states: RefCell<Vec<SourceState>>,
     pub counts: RefCell<BTreeMap<&'static str, u64>>,
     pub figures: RefCell<BTreeMap<&'static str, u64>>,
+    pub runs: Cell<u64>,
     pub refuse: Cell<Option<Refused>>,
     pub refuse_declare: Cell<bool>,
 }
@@ -40,6 +41,11 @@ impl Intake for Recorder {
         }
         self.readings.borrow_mut().push((time, readings.to_vec()));
         Ok(LogPosition(0))
+    }
+
+    fn submit_run(&self, source: SourceId, time: TimestampNs, run: Run<'_>) -> Result<LogPosition, Refused> {
+        self.runs.set(self.runs.get() + 1);
+        self.submit(source, time, &run.readings().collect::<Vec<_>>())
     }
 
     fn gap(&self, gap: Gap) {
