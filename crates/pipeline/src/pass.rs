@@ -212,8 +212,9 @@ impl Pass {
     /// # Errors
     /// [`Refused`]: none was taken.
     pub fn submit_run(&mut self, now: TimestampNs, run: Run<'_>) -> Result<LogPosition, Refused> {
-        let is_plain = run.bits.len() <= READINGS_PER_FRAME && !self.state.has_deadbands();
-        if self.closing || !is_plain || self.state.kind_of_run(run.first, run.bits.len()) != Some(run.kind) {
+        let count = run.bits.len();
+        let is_plain = count <= READINGS_PER_FRAME && self.state.stores_run(run.kind, run.first, count);
+        if self.closing || !is_plain {
             return self.submit(now, &run.readings().collect::<Vec<_>>());
         }
         self.scan.tag_first = run.first.0;

@@ -24,12 +24,14 @@ use std::ops::Range;
 #[derive(Clone, Copy)]
 struct TagState {
     kind: ValueKind,
+    /// It has a deadband.
+    is_banded: bool,
     source: SourceId,
 }
 
 impl TagState {
     /// Of no source.
-    const UNKNOWN: TagState = TagState { kind: ValueKind::F64, source: SourceId(u32::MAX) };
+    const UNKNOWN: TagState = TagState { kind: ValueKind::F64, is_banded: false, source: SourceId(u32::MAX) };
 }
 
 /// Tags at one time with one quality that are taken together where they stand in a row in a frame of
@@ -201,6 +203,13 @@ impl State {
         self.run(first, count)?.all(all).then_some(kind)
     }
 
+    /// Whether all tags of a run are known, of this kind, and without a deadband.
+    #[must_use]
+    pub fn stores_run(&self, kind: ValueKind, first: TagId, count: usize) -> bool {
+        let all = |run: &[TagState]| run.iter().fold(true, |all, tag| all & (tag.kind == kind) & !tag.is_banded);
+        self.run(first, count).is_some_and(|mut pieces| pieces.all(all))
+    }
+
     /// Whether a run of tags is known and belongs to a source.
     #[must_use]
     #[inline]
@@ -251,22 +260,23 @@ impl State {
     pub fn declare(&mut self, source: SourceId, tags: &[TagDeclaration]) -> Result<Vec<TagId>, model::Refused> {
         let ids = self.definitions.declare(source, tags)?;
         for (id, tag) in ids.iter().zip(tags) {
-            self.note_tag(*id, tag.kind, source);
             self.rollups.named.declare(id.0, tag.path.as_str(), None);
             if tag.deadband > 0.0 {
                 self.deadbands.insert(*id, Deadband::new(tag.deadband, tag.heartbeat_ns));
             } else {
                 self.deadbands.remove(id); // everything passes, and nothing is to be remembered
             }
+            self.note_tag(*id, tag.kind, source);
         }
         Ok(ids)
     }
 
     fn note_tag(&mut self, id: TagId, kind: ValueKind, source: SourceId) {
         let wanted = id.0 as usize + 1;
+        let is_banded = self.deadbands.contains_key(&id);
         self.tags.grow(wanted, || TagState::UNKNOWN);
         if let Some(tag) = self.tags.get_mut(id.0 as usize) {
-            *tag = TagState { kind, source };
+            *tag = TagState { kind, is_banded, source };
         }
     }
 

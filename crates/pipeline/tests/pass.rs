@@ -57,11 +57,17 @@ fn readings_within_the_deadband_are_seen_and_not_stored() {
 fn a_run_is_stored_as_its_readings_are() {
     let paths: Vec<String> = (0..40).map(|i| format!("a/t{i}")).collect();
     let tell = |kind: ValueKind, other: ValueKind, deadband: f64, as_run: bool| {
+        // one of another source has a deadband, which is nobody else's
+        let band = |shard: &mut Shard| {
+            let other = shard.pass.source("oven", true, START);
+            shard.declare(other, &[("b/x", F64, 1.0)]);
+        };
         let mut shard = Shard::new();
         let source = shard.pass.source("press", true, START);
         let kinds = (0..40).map(|i| if i == 39 { other } else { kind });
         let wanted: Vec<_> = paths.iter().zip(kinds).map(|(path, kind)| (path.as_str(), kind, deadband)).collect();
         let tags = shard.declare(source, &wanted);
+        band(&mut shard);
         for round in 0..5 {
             let values = (0..40).map(|i| Value::from_bits(kind, i + round).expect("a number"));
             let bits: Vec<u64> = values.map(|value| value.bits().expect("a number")).collect();
