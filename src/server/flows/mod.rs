@@ -9,6 +9,7 @@ mod demo;
 pub mod devices;
 mod drive;
 mod figures;
+mod lists;
 mod port;
 mod reconcile;
 mod requests;

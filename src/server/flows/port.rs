@@ -1,10 +1,10 @@
 //! The HTTP port of the flows: each call is a job on the flows' shard.
 
-use super::{FlowHandle, FlowShard, compose, shapes};
+use super::{FlowHandle, FlowShard, compose, lists, shapes};
 use crate::server::site::Site;
 use alarms::Input;
 use delivery::Offset;
-use flows::desk::{ActionError, DeliveryFilter, DeliveryList, PublishError};
+use flows::desk::{ActionError, PublishError};
 use flows::entry::{EntryKind, Stored};
 use flows::journal;
 use flows::letters::{Letter, LetterState};
@@ -13,26 +13,19 @@ use flows::outlet::Pause;
 use flows::runs::RunError;
 use futures_util::FutureExt;
 use http::{
-    Actor, AlarmAction, AlarmLine, AlarmState, AlarmSummary, AlarmsQuery, AuditLine, Batch, DeadFilter, DeadLetter,
+    Actor, AlarmAction, AlarmLine, AlarmSummary, AlarmsQuery, AuditLine, Batch, DeadFilter, DeadLetter,
     DeadLettersQuery, DeadState, DeliveriesQuery, Delivery, DeliveryState, EventsFrom, EventsGap, EventsPage,
-    EventsQuery, Flow, FlowAnswer, FlowDetail, FlowError, FlowMeasure, Flows, JournalMeasure, LinesQuery, Measures,
-    NewEvent, NewRecords, Noun, Page, Priority, Published, Record, RecordsQuery, Refusal, Reply, RequestCall, Run,
-    RunBatch, Trace, Written, WrongPlace,
+    EventsQuery, Flow, FlowAnswer, FlowDetail, FlowError, Flows, LinesQuery, Measures, NewEvent, NewRecords, Noun,
+    Page, Published, Record, RecordsQuery, Refusal, Reply, RequestCall, Run, RunBatch, Trace, Written, WrongPlace,
 };
 use log::Span;
 use model::{Refused, TimestampNs};
-use std::cmp::Reverse;
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
-/// Rows of a list, and events or documents of a call, that are made ready in one poll.
-const ROWS_PER_POLL: usize = 4;
-/// Dead letters or alarms that are looked at in one poll.
-const LOOKED_PER_POLL: usize = 32;
 /// Bytes of the journal that one query reads.
 const READ_BYTES_MAX: u64 = 512 << 20;
 /// Bytes of the journal that are read at once for a page of events.
@@ -64,7 +57,7 @@ fn unknown<'n>(what: Noun, name: &str, known: impl Iterator<Item = &'n str>) -> 
     FlowError::NotFound { what, name: name.to_owned(), nearest: model::device::nearest(name, known).map(str::to_owned) }
 }
 
-fn unknown_flow(flow: &FlowShard, name: &str) -> FlowError {
+pub(super) fn unknown_flow(flow: &FlowShard, name: &str) -> FlowError {
     let desk = flow.desk.borrow();
     let names: Vec<&str> = desk.outlets().iter().map(|outlet| outlet.spec.name.as_str()).collect();
     unknown(Noun::Flow, name, names.into_iter().chain(flow.requests.names()))
@@ -136,95 +129,10 @@ fn bounded(spans: Vec<Span>) -> Vec<Span> {
     newest
 }
 
-/// Lets telemetry be looked at before every few of a call's events or documents, but before the first.
-async fn pause_before(at: usize) {
-    if at > 0 && at.is_multiple_of(ROWS_PER_POLL) {
-        yield_now().await;
-    }
-}
-
-/// The ids of at most `limit` dead letters behind one, newest first, looked for a part a poll.
-async fn letters_of(
-    flow: &FlowShard,
-    after: Option<String>,
-    limit: usize,
-    takes: impl Fn(&Letter) -> bool,
-) -> Vec<String> {
-    let mut ids = Vec::new();
-    let mut last = after.and_then(|after| flow.desk.borrow().letter_place(&after));
-    while ids.len() < limit {
-        let newest = {
-            let desk = flow.desk.borrow();
-            let mut newest = None;
-            for (place, letter) in desk.letters_behind(last.as_ref()).take(LOOKED_PER_POLL) {
-                newest = Some(place);
-                if takes(letter) && ids.len() < limit {
-                    ids.push(letter.id.clone());
-                }
-            }
-            newest.cloned()
-        };
-        if newest.is_none() {
-            break;
-        }
-        last = newest;
-        yield_now().await;
-    }
-    ids
-}
-
-/// Looks at every alarm, some a poll.
-async fn each_alarm(flow: &FlowShard, mut on: impl FnMut(&alarms::Alarm)) {
-    let mut last: Option<String> = None;
-    loop {
-        {
-            let desk = flow.desk.borrow();
-            let mut newest = None;
-            for alarm in desk.alarms().behind(last.as_deref()).take(LOOKED_PER_POLL) {
-                on(alarm);
-                newest = Some(alarm.id());
-            }
-            last = match newest {
-                Some(id) => Some(id.to_owned()),
-                None => return,
-            };
-        }
-        yield_now().await;
-    }
-}
-
-/// The alarms of some ids as they are now, some a poll.
-async fn alarms_of(flow: &FlowShard, ids: impl Iterator<Item = String>) -> Vec<http::Alarm> {
-    let mut rows = Vec::new();
-    for (at, id) in ids.enumerate() {
-        pause_before(at).await;
-        rows.extend(flow.desk.borrow().alarms().get(&id).map(shapes::alarm));
-    }
-    rows
-}
-
-/// The first ones of an order, at most `limit`.
-struct First<T> {
-    limit: usize,
-    found: BTreeSet<T>,
-}
-
-impl<T: Ord> First<T> {
-    const fn new(limit: usize) -> First<T> {
-        First { limit, found: BTreeSet::new() }
-    }
-
-    fn put(&mut self, one: T) {
-        self.found.insert(one);
-        if self.found.len() > self.limit {
-            self.found.pop_last();
-        }
-    }
-}
-
 fn flow_of(flow: &FlowShard, name: &str) -> Result<Flow, FlowError> {
-    let rows = flow.desk.borrow_mut().rows(FlowShard::now());
-    let found = rows.into_iter().find(|row| row.name == name).map(shapes::flow);
+    let mut desk = flow.desk.borrow_mut();
+    let found = desk.flow(name).and_then(|at| desk.row(at, FlowShard::now())).map(shapes::flow);
+    drop(desk);
     found.or_else(|| flow.requests.flow(name, FlowShard::now())).ok_or_else(|| unknown_flow(flow, name))
 }
 
@@ -244,47 +152,6 @@ async fn pause(flow: Rc<FlowShard>, name: String, actor: Actor, paused: bool) ->
     flow_of(&flow, &name)
 }
 
-/// A page of deliveries: looked for, and made into rows, a part a poll.
-async fn deliveries_of(flow: &FlowShard, query: &DeliveriesQuery) -> Result<Page<Delivery>, FlowError> {
-    let at = match &query.flow {
-        None => None,
-        Some(name) => match flow.desk.borrow().flow(name) {
-            Some(at) => Some(at),
-            None if flow.requests.knows(name) => return Ok(Page { rows: Vec::new(), next: None }), // answered, not delivered
-            None => return Err(unknown_flow(flow, name)),
-        },
-    };
-    let filter = DeliveryFilter {
-        flow: at,
-        key: query.key.clone(),
-        message: query.message.clone(),
-        offset: None,
-        states: query.states.iter().map(|state| state.word()).collect(),
-    };
-    let list = flow.desk.borrow().list_deliveries(filter, query.after.as_deref(), query.limit);
-    let Some(list) = list else {
-        let detail = "after is no delivery's id; give the id of the last row of the page before".to_owned();
-        return Err(FlowError::Invalid { detail, errors: Vec::new() });
-    };
-    listed(flow, list).await
-}
-
-/// Looks through the deliveries and makes the rows of those that are wanted, a part a poll.
-pub(super) async fn listed(flow: &FlowShard, mut list: DeliveryList) -> Result<Page<Delivery>, FlowError> {
-    while flow.desk.borrow().look_on(&mut list) {
-        yield_now().await;
-    }
-    let (places, next) = list.page(&flow.desk.borrow());
-    let mut rows = Vec::with_capacity(places.len());
-    for part in places.chunks(ROWS_PER_POLL) {
-        yield_now().await;
-        let desk = flow.desk.borrow();
-        let found = part.iter().filter_map(|place| desk.delivery(*place));
-        rows.extend(found.map(|(name, row)| shapes::delivery(name, &row)));
-    }
-    Ok(Page { rows, next })
-}
-
 fn letter_of(flow: &FlowShard, id: &str) -> Result<DeadLetter, FlowError> {
     let desk = flow.desk.borrow();
     let found = desk.letter(id).map(shapes::letter);
@@ -295,8 +162,8 @@ impl Flows for SiteFlows {
     fn flows(&self) -> FlowAnswer<Vec<Flow>> {
         self.ask("flows-list", |flow| async move {
             let now = FlowShard::now();
-            let rows = flow.desk.borrow_mut().rows(now);
-            Ok(rows.into_iter().map(shapes::flow).chain(flow.requests.flows(now)).collect())
+            let rows = lists::flows(&flow, now).await;
+            Ok(rows.into_iter().chain(flow.requests.flows(now)).collect())
         })
     }
 
@@ -306,7 +173,7 @@ impl Flows for SiteFlows {
             let row = flow_of(&flow, &name)?;
             let limit = http::limits::DELIVERIES_SHOWN_MAX;
             let query = DeliveriesQuery { flow: Some(name.clone()), limit, ..DeliveriesQuery::default() };
-            let deliveries = deliveries_of(&flow, &query).await?.rows;
+            let deliveries = lists::deliveries_of(&flow, &query).await?.rows;
             let desk = flow.desk.borrow();
             let mut definition = definition;
             if let Some(found) = desk.flow(&name).and_then(|at| desk.outlets()[at].compared.as_ref()) {
@@ -327,7 +194,7 @@ impl Flows for SiteFlows {
     }
 
     fn deliveries(&self, query: DeliveriesQuery) -> FlowAnswer<Page<Delivery>> {
-        self.ask("deliveries", move |flow| async move { deliveries_of(&flow, &query).await })
+        self.ask("deliveries", move |flow| async move { lists::deliveries_of(&flow, &query).await })
     }
 
     fn dead_letters(&self, query: DeadLettersQuery) -> FlowAnswer<Page<DeadLetter>> {
@@ -342,10 +209,10 @@ impl Flows for SiteFlows {
                 query.flow.as_ref().is_none_or(|name| letter.flow == *name)
                     && query.state.is_none_or(|state| DeadState::parse(letter.state.word()) == Some(state))
             };
-            let ids = letters_of(&flow, query.after.clone(), query.limit.saturating_add(1), takes).await;
+            let ids = lists::letters_of(&flow, query.after.clone(), query.limit.saturating_add(1), takes).await;
             let next = (ids.len() > query.limit).then(|| ids[query.limit - 1].clone());
             let mut rows = Vec::with_capacity(ids.len().min(query.limit));
-            for part in ids[..ids.len().min(query.limit)].chunks(ROWS_PER_POLL) {
+            for part in ids[..ids.len().min(query.limit)].chunks(lists::ROWS_PER_POLL) {
                 yield_now().await;
                 let desk = flow.desk.borrow();
                 rows.extend(part.iter().filter_map(|id| desk.letter(id)).map(shapes::letter));
@@ -378,7 +245,7 @@ impl Flows for SiteFlows {
                     && filter.key.as_ref().is_none_or(|key| letter.key == *key)
             };
             let is_open = |letter: &Letter| letter.state == LetterState::Open && takes(letter);
-            let mut ids = letters_of(&flow, None, usize::MAX, is_open).await;
+            let mut ids = lists::letters_of(&flow, None, usize::MAX, is_open).await;
             ids.reverse(); // oldest first, so that keys keep their order
             let mut count = 0;
             let mut offset = flow.desk.borrow().journal().durable();
@@ -413,12 +280,12 @@ impl Flows for SiteFlows {
     fn batches(&self) -> FlowAnswer<Vec<Batch>> {
         let site = Arc::clone(&self.site);
         self.ask("batches", move |flow| async move {
-            let rows = flow.desk.borrow_mut().rows(FlowShard::now());
+            let rows = lists::flows(&flow, FlowShard::now()).await;
             let desk = flow.desk.borrow();
             let mut all = Vec::new();
             for (at, book) in desk.batches().books().iter().enumerate() {
                 let name = &book.spec.spec.name;
-                let row = rows.iter().find(|row| row.name == *name).cloned().map(shapes::flow);
+                let row = rows.iter().find(|row| row.name == *name);
                 let state = row.map_or(http::FlowState::Running, |row| row.state);
                 let runs = book.runs().take(http::limits::RUNS_SHOWN_MAX);
                 let runs = runs.map(|run| shapes::run(run, &|id| state_of(&desk, id))).collect();
@@ -464,22 +331,17 @@ impl Flows for SiteFlows {
 
     fn alarms(&self, query: AlarmsQuery) -> FlowAnswer<Vec<http::Alarm>> {
         self.ask("alarms", move |flow| async move {
-            let mut first = First::new(query.limit);
-            each_alarm(&flow, |alarm| {
+            let is_wanted = |alarm: &alarms::Alarm| {
                 let state = shapes::alarm_state(alarm.state().word());
-                let is_wanted = (query.states.is_empty() || query.states.contains(&state))
-                    && (query.globs.is_empty() || query.globs.iter().any(|glob| glob.matches(alarm.tag())));
-                if is_wanted {
-                    first.put(urgency(alarm));
-                }
-            })
-            .await;
-            Ok(alarms_of(&flow, first.found.into_iter().map(|(.., id)| id)).await)
+                (query.states.is_empty() || query.states.contains(&state))
+                    && (query.globs.is_empty() || query.globs.iter().any(|glob| glob.matches(alarm.tag())))
+            };
+            Ok(lists::most_urgent(&flow, query.limit, is_wanted).await)
         })
     }
 
     fn alarm_summary(&self, top: usize) -> FlowAnswer<AlarmSummary> {
-        self.ask("alarm-summary", move |flow| async move { Ok(summary(&flow, top).await) })
+        self.ask("alarm-summary", move |flow| async move { Ok(lists::summary(&flow, top).await) })
     }
 
     fn act(&self, id: String, action: AlarmAction, actor: Actor) -> FlowAnswer<http::Alarm> {
@@ -527,11 +389,12 @@ impl Flows for SiteFlows {
             let wrong = |error| publish_error(error, "events");
             let turn = flow.publishing.lock().await;
             let mut group = flow.desk.borrow().begin_events().map_err(wrong)?;
+            let count = events.len();
             for (at, event) in events.into_iter().enumerate() {
-                pause_before(at).await;
+                lists::pause_before(at).await;
                 flow.desk.borrow().add_event(&mut group, new_event(&flow, at, event, now));
             }
-            yield_now().await;
+            lists::pause_behind(count).await;
             let done = flow.desk.borrow_mut().write_events(group, now).map_err(wrong)?;
             drop(turn);
             let highest = done.iter().map(|one| one.offset).max().unwrap_or_default();
@@ -555,11 +418,12 @@ impl Flows for SiteFlows {
             };
             let turn = flow.recording.lock().await;
             let mut group = flow.desk.borrow().begin_records(&entity).map_err(wrong)?;
+            let count = records.documents.len();
             for (at, document) in records.documents.into_iter().enumerate() {
-                pause_before(at).await;
+                lists::pause_before(at).await;
                 flow.desk.borrow().add_record(&mut group, document, now);
             }
-            yield_now().await;
+            lists::pause_behind(count).await;
             let done = flow.desk.borrow_mut().write_records(group, now).map_err(wrong)?;
             drop(turn);
             let highest = done.iter().map(|one| one.offset).max().unwrap_or_default();
@@ -589,7 +453,7 @@ impl Flows for SiteFlows {
     }
 
     fn measures(&self) -> FlowAnswer<Measures> {
-        self.ask("measures", |flow| async move { Ok(measures(&flow)) })
+        self.ask("measures", |flow| async move { Ok(lists::measures(&flow).await) })
     }
 }
 
@@ -609,34 +473,6 @@ fn unknown_alarm(flow: &FlowShard, id: &str) -> FlowError {
 fn unknown_entity(flow: &FlowShard, entity: &str) -> FlowError {
     let desk = flow.desk.borrow();
     unknown(Noun::Entity, entity, desk.entities().iter().map(|spec| spec.name.as_str()))
-}
-
-/// What alarms are ordered by: priority, then unacknowledged, then newest; and the id.
-type Urgency = (Priority, bool, Reverse<TimestampNs>, String);
-
-fn urgency(alarm: &alarms::Alarm) -> Urgency {
-    let priority = shapes::priority(alarm.priority());
-    (priority, alarm.is_acknowledged(), Reverse(alarm.last_change()), alarm.id().to_owned())
-}
-
-async fn summary(flow: &FlowShard, top: usize) -> AlarmSummary {
-    let mut states: Vec<(AlarmState, u64)> = AlarmState::ALL.iter().map(|state| (*state, 0)).collect();
-    let mut priorities: Vec<(Priority, u64)> = Priority::ALL.iter().map(|priority| (*priority, 0)).collect();
-    let mut first = First::new(top);
-    each_alarm(flow, |alarm| {
-        let (state, priority) = (shapes::alarm_state(alarm.state().word()), shapes::priority(alarm.priority()));
-        states.iter_mut().filter(|(known, _)| *known == state).for_each(|(_, count)| *count += 1);
-        let is_set_aside = matches!(state, AlarmState::Shelved | AlarmState::Suppressed | AlarmState::OutOfService);
-        if !is_set_aside && (alarm.is_active() || !alarm.is_acknowledged()) {
-            priorities.iter_mut().filter(|(known, _)| *known == priority).for_each(|(_, count)| *count += 1);
-        }
-        if state != AlarmState::Normal {
-            first.put((is_set_aside, urgency(alarm)));
-        }
-    })
-    .await;
-    let list = alarms_of(flow, first.found.into_iter().map(|(_, (.., id))| id)).await;
-    AlarmSummary { states, priorities, list }
 }
 
 fn input(action: AlarmAction, actor: Actor, now: TimestampNs) -> Input {
@@ -803,30 +639,6 @@ async fn records(flow: Rc<FlowShard>, query: RecordsQuery) -> Result<Page<Record
     .await?;
     let next = more.then(|| rows.last().map(|record| record.offset.to_string())).flatten();
     Ok(Page { rows, next })
-}
-
-fn measures(flow: &FlowShard) -> Measures {
-    let now = FlowShard::now();
-    let rows = flow.desk.borrow_mut().rows(now);
-    let desk = flow.desk.borrow();
-    let mut flows: Vec<FlowMeasure> = Vec::new();
-    for (row, outlet) in rows.into_iter().zip(desk.outlets()) {
-        let (latency, latency_sum_ms) = (shapes::latency(&outlet.stats), outlet.stats.sum_ms());
-        flows.push(FlowMeasure { flow: shapes::flow(row), latency, latency_sum_ms });
-    }
-    flows.extend(flow.requests.measures(now));
-    let alarms = AlarmState::ALL.iter().map(|state| {
-        (*state, desk.alarms().iter().filter(|alarm| alarm.state().word() == state.word()).count() as u64)
-    });
-    let journal = desk.journal();
-    let journal = JournalMeasure {
-        bytes: journal.stored_bytes(),
-        segments: journal.segments() as u64,
-        first: journal.oldest().0 + 1,
-        next: journal.end().0 + 1,
-        settled: desk.low().0 + 1,
-    };
-    Measures { flows, alarms: alarms.collect(), journal }
 }
 
 /// A flow's definition as configured, without secrets.

@@ -41,7 +41,7 @@ pub async fn trace(flow: Rc<FlowShard>, id: String) -> Result<Trace, FlowError> 
     let filter = DeliveryFilter { offset: Some(offset), ..DeliveryFilter::default() };
     let list = flow.desk.borrow().list_deliveries(filter, None, DELIVERIES_MAX);
     let mut deliveries = match list {
-        Some(list) => super::port::listed(&flow, list).await?.rows,
+        Some(list) => super::lists::listed(&flow, list).await?.rows,
         None => Vec::new(), // only where it is to begin behind something
     };
     for (name, row) in &found.ended {

@@ -69,13 +69,14 @@ pub struct FlowRow {
 impl Desk {
     /// Every flow.
     pub fn rows(&mut self, now: TimestampNs) -> Vec<FlowRow> {
-        let letters = &self.letters;
-        let dead = |outlet: &Outlet| letters.open_of(&outlet.spec.name) as u64;
-        self.outlets
-            .iter_mut()
-            .map(|outlet| (dead(outlet), outlet))
-            .map(|(dead, outlet)| row(outlet, dead, now))
-            .collect()
+        (0..self.outlets.len()).filter_map(|at| self.row(at, now)).collect()
+    }
+
+    /// One flow, by its place in the configuration.
+    pub fn row(&mut self, at: usize, now: TimestampNs) -> Option<FlowRow> {
+        let outlet = self.outlets.get_mut(at)?;
+        let dead = self.letters.open_of(&outlet.spec.name) as u64;
+        Some(row(outlet, dead, now))
     }
 
     /// Dead letters, newest first.
