@@ -16,8 +16,9 @@ const DIRECTORY_MODE: u32 = 0o750;
 
 /// A file that is made ahead takes at most this part of the room that is left.
 const ROOM_SHARE: u64 = 16;
-/// Zeros that are written at a time.
-const ZEROS: usize = 1 << 20;
+/// Zeros that are written at a time: a kernel without preemption leaves the core to nobody until it has taken
+/// them, and the helper's core is telemetry's.
+const ZEROS: usize = 128 << 10;
 
 /// [`Storage`] over a directory of the file system.
 #[derive(Clone, Debug)]
