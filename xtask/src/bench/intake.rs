@@ -7,6 +7,10 @@
 //! again, in the server's folder and on its core; once as it is, which is the limit that counts, and once
 //! with a sync always under way. A sample takes of it what the server's process wrote for one.
 //!
+//! Both limits are measured as if each had the core to itself. What receiving, one CRC32C and writing cost a core
+//! that does all three, and nothing else, is measured with `crates/uring/examples/bare_intake.rs`: CPU a sample,
+//! since the disk with its syncs may hold its rate back.
+//!
 //! With one shard, server, receiver and writer have one core and the sender the other; with two shards
 //! nothing is pinned, and the sender shares the server's cores.
 //!
@@ -20,13 +24,16 @@ use crate::fault::{Guard, Site};
 use crate::shell::{self, Story, target};
 use serde_json::Value;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 /// A server needs so long to say last what it did: its figures are published every 250 ms.
 const PUBLISHED: Duration = Duration::from_millis(400);
+/// `bare_intake` ends by itself so long after the load should have, if the load does not end it.
+const BARE_LIVES_S: u32 = 20;
 /// What P1 and P2 ask for: samples a second on one core, and of the lower of the two limits.
 const SCAN_PER_S_MIN: f64 = 100e6;
 const SCAN_OF_LIMIT_MIN: f64 = 0.8;
@@ -59,11 +66,17 @@ struct Round {
     syncing_writer: f64,
     /// What a sample takes in the log.
     bytes: f64,
+    /// CPU a sample of what receives, checks and writes alone, in nanoseconds; not a number where nothing is pinned.
+    bare_cpu_ns: f64,
 }
 
 impl Round {
     fn rate(&self) -> f64 {
         number(&self.server["samples_per_s"])
+    }
+
+    fn cpu_ns(&self) -> f64 {
+        number(&self.server["server_cpu_ns_per_sample"])
     }
 
     fn of_lower(&self) -> f64 {
@@ -83,12 +96,13 @@ pub fn run(seconds: u32, rounds: u32, is_built: bool) -> Result<(), Story> {
     if !is_built {
         let mut build = shell::cargo();
         build.args(["build", "--release", "--quiet", "--locked", "--package", "millstream", "--package", "loadgen"]);
-        shell::run(build.args(["--package", "millstream-uring", "--bins", "--example", "bare_writer"]))?;
+        build.args(["--package", "millstream-uring", "--bins", "--example", "bare_writer"]);
+        shell::run(build.args(["--example", "bare_intake"]))?;
     }
     println!(
-        "| shards | frames | samples/s | of a discarding receiver | of a bare writer | of the lower | of a bare writer that syncs | bytes a sample in the log | CPU a sample | frame to acknowledged p50 / p99 |"
+        "| shards | frames | samples/s | of a discarding receiver | of a bare writer | of the lower | of a bare writer that syncs | bytes a sample in the log | CPU a sample | of it receiving, CRC and writing alone | frame to acknowledged p50 / p99 |"
     );
-    println!("|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     let mut rows = Vec::new();
     for load in &LOADS {
         let row = measure(load, seconds, rounds)?;
@@ -122,14 +136,8 @@ struct Place<'a> {
 
 /// The server, the receiver and both writers, one after the other; which writer comes first changes.
 fn round(load: &Load, seconds: u32, place: &Place<'_>, is_sync_first: bool) -> Result<Round, Story> {
-    let mut command = Command::new(shell::binary("loadgen"));
-    command.args(["native", "--source", "rig", "--tags", "1000", "--rate", "max", "--limit", "--json"]);
-    command.args(["--connections", CONNECTIONS, "--rounds", "1", "--seconds", &seconds.to_string()]);
-    command.args(["--kind", load.kind, "--frame", &load.frame.to_string(), "--chunk", &load.chunk.to_string()]);
-    command.args(["--address", &place.site.native_address(), "--server-pid", &place.pid.to_string()]);
-    if let Some(core) = place.core {
-        command.args(["--core", &LOAD_CORE.to_string(), "--server-core", &core.to_string()]);
-    }
+    let mut command = sender(load, seconds, place, &place.site.native_address(), place.pid);
+    command.arg("--limit");
     let before = written(place)?;
     let report = super::report(&mut command)?;
     sleep(PUBLISHED);
@@ -144,7 +152,40 @@ fn round(load: &Load, seconds: u32, place: &Place<'_>, is_sync_first: bool) -> R
         writer: bare,
         syncing_writer: early.map_or_else(|| writer(&["sync"]), Ok)?,
         bytes,
+        bare_cpu_ns: place.core.map_or(Ok(f64::NAN), |core| bare_cpu_ns(load, seconds, place, core))?,
     })
+}
+
+/// What sends a row's frames.
+fn sender(load: &Load, seconds: u32, place: &Place<'_>, address: &str, pid: u32) -> Command {
+    let mut command = Command::new(shell::binary("loadgen"));
+    command.args(["native", "--source", "rig", "--tags", "1000", "--rate", "max", "--json"]);
+    command.args(["--connections", CONNECTIONS, "--rounds", "1", "--seconds", &seconds.to_string()]);
+    command.args(["--kind", load.kind, "--frame", &load.frame.to_string(), "--chunk", &load.chunk.to_string()]);
+    command.args(["--address", address, "--server-pid", &pid.to_string()]);
+    if let Some(core) = place.core {
+        command.args(["--core", &LOAD_CORE.to_string(), "--server-core", &core.to_string()]);
+    }
+    command
+}
+
+/// CPU a sample of `bare_intake`, which is sent the same frames.
+fn bare_cpu_ns(load: &Load, seconds: u32, place: &Place<'_>, core: u32) -> Result<f64, Story> {
+    let program = shell::binary("examples").join("bare_intake");
+    let mut command = Command::new("taskset");
+    command.args(["-c", &core.to_string()]).arg(program).arg(place.data.join("bare"));
+    command.args([&(seconds + BARE_LIVES_S).to_string(), "crc"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut bare = rig::start(&mut command)?;
+    // kept to the end, when it says what it took
+    let mut out = BufReader::new(bare.0.stdout.take().ok_or("bare_intake has no output")?);
+    let mut line = String::new();
+    out.read_line(&mut line).map_err(|error| format!("bare_intake said nothing: {error}"))?;
+    let told: Value = serde_json::from_str(&line).map_err(|error| format!("bare_intake said {line:?}: {error}"))?;
+    let address = told["address"].as_str().ok_or_else(|| format!("bare_intake said no address: {line}"))?;
+    // taskset has become the program by then
+    let mut command = sender(load, seconds, place, address, bare.0.id());
+    let report = super::report(command.args(["--acks", "none"]))?;
+    Ok(number(&report["server"][0]["server_cpu_ns_per_sample"]))
 }
 
 /// Bytes that the server has handed to the disk (proc_pid_io(5), write_bytes), and samples that it took.
@@ -182,7 +223,7 @@ fn print(load: &Load, row: &[Round]) {
     let share = |of: fn(&Round) -> f64| spread(row, of, |ratio| format!("{ratio:.3}"));
     let acknowledged = |name: &str| middle_of(row, |round| number(&round.server["frame_to_acknowledged"][name])) / 1e6;
     println!(
-        "| {} | {}{chunk} | {} | {} | {} | {} | {} | {:.2} | {:.1} ns | {:.1} / {:.1} ms |",
+        "| {} | {}{chunk} | {} | {} | {} | {} | {} | {:.2} | {:.1} ns | {} | {:.1} / {:.1} ms |",
         load.shards,
         load.kind,
         spread(row, Round::rate, |rate| format!("{:.1} million", rate / 1e6)),
@@ -191,7 +232,8 @@ fn print(load: &Load, row: &[Round]) {
         share(Round::of_lower),
         share(|round| round.rate() / round.syncing_writer),
         middle_of(row, |round| round.bytes),
-        middle_of(row, |round| number(&round.server["server_cpu_ns_per_sample"])),
+        middle_of(row, Round::cpu_ns),
+        spread(row, |round| round.bare_cpu_ns / round.cpu_ns(), |ratio| format!("{ratio:.2}")),
         acknowledged("p50_ns"),
         acknowledged("p99_ns"),
     );
