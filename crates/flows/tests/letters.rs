@@ -144,8 +144,8 @@ fn letters_are_replayed_by_a_filter_oldest_first_and_discarded() {
         Err(ActionError::Conflict(_))
     ));
     world.target("maint").is_picky = false;
-    let (some, _) = world.desk.replay_all(&|letter| letter.offset < offsets[3], "ann", None, now).expect("replayed");
-    let (rest, _) = world.desk.replay_all(&|_| true, "ann", None, now).expect("replayed");
+    let some = world.replay_all(&|letter| letter.offset < offsets[3], None).expect("replayed");
+    let rest = world.replay_all(&|_| true, None).expect("replayed");
     assert_eq!((some, rest), (2, 3));
     world.settle();
     let arrived: Vec<u64> = world.target("maint").effects.iter().map(|effect| effect.offset).collect();
@@ -216,8 +216,7 @@ fn more_replays_than_are_shown_survive_a_crash() {
     }
     world.target("maint").is_picky = false;
     world.target("maint").mood = Mood::Down;
-    let now = world.now();
-    assert_eq!(world.desk.replay_all(&|_| true, "ann", None, now).expect("replayed").0, COUNT);
+    assert_eq!(world.replay_all(&|_| true, None).expect("replayed"), COUNT);
     world.durable();
     world.crash(Crash::Power);
     world.target("maint").mood = Mood::Up;

@@ -90,8 +90,13 @@ fn ten_thousand_documents_of_one_call_are_taken_and_one_more_is_not() {
     assert!(written.iter().all(|one| one.version == 1 && !one.duplicate));
     assert!(written.windows(2).all(|pair| pair[0].offset < pair[1].offset));
     let mut more = many;
-    more.push(receipt("one more", 1));
-    assert!(matches!(put(&mut world, more), Err(PublishError::Invalid(_))));
+    more.extend([receipt("one more", 1), receipt("and one", 1)]);
+    let Err(PublishError::Invalid(wrong)) = put(&mut world, more) else { panic!("too many were taken") };
+    assert_eq!(wrong.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [10_000], "it is said once");
+    let now = world.now();
+    let event = |n: usize| plan::event("stop", &n.to_string(), "line1", now, None, Value::Null);
+    assert!(world.desk.publish((0..1_001).map(event).collect(), now).is_err());
+    assert_eq!(world.desk.publish((0..1_000).map(event).collect(), now).map(|all| all.len()), Ok(1_000));
     world.settle();
     assert_eq!(world.target("erp").effects.len(), 10_000);
 }

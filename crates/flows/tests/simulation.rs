@@ -398,7 +398,7 @@ impl Run {
             2 => drop(self.world.desk.replay(&id, None, "ann", None, now)),
             _ => {
                 let of = |letter: &flows::letters::Letter| letter.flow == flow;
-                drop(self.world.desk.replay_all(&of, "ann", Some("again"), now));
+                drop(self.world.replay_all(&of, Some("again")));
             }
         }
     }

@@ -206,28 +206,6 @@ impl Desk {
         highest.unwrap_or(letter.replay).max(letter.replay) + 1
     }
 
-    /// Sends every open letter again that a filter takes; answers how many.
-    ///
-    /// # Errors
-    /// [`ActionError::Refused`]; some may have been sent.
-    pub fn replay_all(
-        &mut self,
-        takes: &dyn Fn(&Letter) -> bool,
-        by: &str,
-        comment: Option<&str>,
-        now: TimestampNs,
-    ) -> Result<(u64, Offset), ActionError> {
-        let open = |letter: &&Letter| letter.state == LetterState::Open && takes(letter);
-        // oldest first, so that keys keep their order
-        let mut ids: Vec<String> = self.letters.iter().filter(open).map(|letter| letter.id.clone()).collect();
-        ids.reverse();
-        let mut offset = self.journal.durable();
-        for id in &ids {
-            offset = self.replay(id, None, by, comment.map(str::to_owned), now)?;
-        }
-        Ok((ids.len() as u64, offset))
-    }
-
     /// Puts a letter away.
     ///
     /// # Errors

@@ -9,12 +9,12 @@
 //! - J22: a group that another one of its kind was written before, since it was begun, is refused: what it says
 //!   of duplicates and versions may not hold any more. Callers take turns ([`Desk::begin_events`]).
 
-use super::publish::{self, Event, PublishError, Published, Written};
+use super::publish::{self, EVENTS_MAX, Event, PublishError, Published, Written};
 use super::{Desk, id_name};
 use crate::entry::Draft;
 use crate::journal::Entries;
 use crate::message::{self, Message, MessageKind};
-use crate::records::{Named, Standing, Wrong};
+use crate::records::{DOCUMENTS_MAX, Named, Standing, Wrong};
 use delivery::Offset;
 use model::{Refused, TimestampNs};
 use serde_json::Value;
@@ -73,6 +73,17 @@ impl Group {
         Group { kind, entity, began, entries, fresh, places, newest, wrong, count: 0 }
     }
 
+    /// Counts one more; `None` where there are too many, which is said once.
+    fn count_one(&mut self, most: usize) -> Option<usize> {
+        let at = self.count;
+        self.count += 1;
+        if at == most {
+            let text = format!("at most {most} are taken at once; send the others in another call");
+            self.wrong.push((at, Wrong { path: String::new(), text }));
+        }
+        (at < most).then_some(at)
+    }
+
     /// Puts one that is new behind the others. `known_by`: what the next of this call is compared with.
     fn put(
         &mut self,
@@ -110,8 +121,7 @@ impl Desk {
 
     /// Makes one event ready. What is wrong with it is said when the group is written.
     pub fn add_event(&self, group: &mut Group, event: Event) {
-        let at = group.count;
-        group.count += 1;
+        let Some(at) = group.count_one(EVENTS_MAX) else { return };
         if let Some(wrong) = publish::wrong(&event) {
             group.wrong.push((at, wrong));
         }
@@ -144,8 +154,7 @@ impl Desk {
 
     /// Makes one document ready; `now` is its time where it has none.
     pub fn add_record(&self, group: &mut Group, document: Value, now: TimestampNs) {
-        let at = group.count;
-        group.count += 1;
+        let Some(at) = group.count_one(DOCUMENTS_MAX) else { return };
         let Some(spec) = self.entities.get(group.entity) else { return };
         let id = match spec.check(&document) {
             Ok(id) => id,

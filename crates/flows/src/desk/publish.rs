@@ -2,7 +2,7 @@
 
 use super::Desk;
 use crate::message::{self, ID_BYTES_MAX};
-use crate::records::{DOCUMENTS_MAX, Wrong};
+use crate::records::Wrong;
 use delivery::Offset;
 use model::{Refused, TimestampNs};
 use serde_json::{Map, Value};
@@ -78,9 +78,6 @@ impl Desk {
     /// [`PublishError`]: none was taken.
     pub fn publish(&mut self, events: Vec<Event>, now: TimestampNs) -> Result<Vec<Published>, PublishError> {
         let mut group = self.begin_events()?;
-        if events.len() > EVENTS_MAX {
-            return Err(PublishError::Invalid(Vec::new()));
-        }
         events.into_iter().for_each(|event| self.add_event(&mut group, event));
         self.write_events(group, now)
     }
@@ -96,10 +93,6 @@ impl Desk {
         now: TimestampNs,
     ) -> Result<Vec<Written>, PublishError> {
         let mut group = self.begin_records(entity)?;
-        if documents.len() > DOCUMENTS_MAX {
-            let text = format!("{} documents; at most {DOCUMENTS_MAX} are taken at once", documents.len());
-            return Err(PublishError::Invalid(vec![(0, Wrong { path: String::new(), text })]));
-        }
         documents.into_iter().for_each(|document| self.add_record(&mut group, document, now));
         self.write_records(group, now)
     }

@@ -5,9 +5,10 @@ use super::target::{Planned, Target, report};
 use super::{MS, S};
 use delivery::{Offset, Outcome};
 use env::Clock;
-use flows::desk::{ReadWanted, Recovery};
+use flows::desk::{ActionError, ReadWanted, Recovery};
 use flows::entry::EntryKind;
 use flows::journal::{self, JOURNAL, Journal, visit_entry};
+use flows::letters::{Letter, LetterState};
 use flows::message::{Message, MessageKind};
 use flows::outlet::Send;
 use flows::runs::{Order, Run};
@@ -136,6 +137,18 @@ impl World {
     pub fn publish(&mut self, event: flows::desk::Event) -> Offset {
         let now = self.now();
         self.desk.publish(vec![event], now).expect("taken")[0].offset
+    }
+
+    /// Replays every open letter that a filter takes, oldest first, so that keys keep their order.
+    pub fn replay_all(&mut self, takes: &dyn Fn(&Letter) -> bool, comment: Option<&str>) -> Result<u64, ActionError> {
+        let now = self.now();
+        let letters = self.desk.letters_behind(None).map(|(_, letter)| letter);
+        let open = letters.filter(|letter| letter.state == LetterState::Open && takes(letter));
+        let ids: Vec<String> = open.map(|letter| letter.id.clone()).collect();
+        for id in ids.iter().rev() {
+            self.desk.replay(id, None, "ann", comment.map(str::to_owned), now)?;
+        }
+        Ok(ids.len() as u64)
     }
 
     pub fn target(&mut self, flow: &str) -> &mut Target {
