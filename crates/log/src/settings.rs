@@ -24,12 +24,16 @@ pub struct Settings {
     /// Data batches of at least this many bytes fill whole blocks of the file, with pads before and
     /// behind them (`layout`, "Batch"), so that the disk can write them past the page cache.
     pub whole_blocks_from: usize,
+    /// The same where the file is used again and the batch lies within what it was: such a write past the page cache
+    /// changes no metadata and is handed to the disk at once, so it pays for smaller batches. More than
+    /// `whole_blocks_from` counts as that.
+    pub whole_blocks_again_from: usize,
 }
 
 impl Settings {
     /// The defaults of the product for one shard: 64 MiB segments, 5 ms, nothing removed, whole
     /// blocks from 512 KiB on (what telemetry at full rate fills, or a lagging disk; pads are then 2 % of
-    /// the file at most).
+    /// the file at most), from 64 KiB on in files that are used again (7 % of the file at most).
     #[must_use]
     pub const fn new(shard: ShardId) -> Settings {
         Settings {
@@ -40,6 +44,7 @@ impl Settings {
             keep_bytes: 0,
             hold: None,
             whole_blocks_from: 512 << 10,
+            whole_blocks_again_from: 64 << 10,
         }
     }
 }

@@ -127,6 +127,35 @@ fn a_file_that_could_not_be_made_ahead_is_wanted_again_later_and_none_while_the_
 }
 
 #[test]
+fn smaller_batches_fill_whole_blocks_where_the_file_was_written_before() {
+    let mut world = World::new(16);
+    let (segment_bytes, again) = (64 << 10, 2 << 10);
+    let told = Settings { whole_blocks_from: 1 << 20, whole_blocks_again_from: again, segment_bytes, ..settings() };
+    world.writer = fresh(&mut world.disk, told);
+    for sequence in 1..=60 {
+        // the first file grows, the others were written before
+        if sequence > 1
+            && let Some(file) = world.writer.wants_prepared()
+        {
+            assert!(world.disk.prepare(file, segment_bytes as usize));
+            world.writer.prepared(file, true);
+        }
+        world.append(&scan(1, sequence, 400)).unwrap();
+        world.settle();
+    }
+    world.close();
+    let mut listing = Vec::new();
+    millstream_log::dump(&world.disk, &mut listing).unwrap();
+    let listing = String::from_utf8(listing).unwrap();
+    let offset = |line: &str| line.trim().split_once(": Data ").map(|(offset, _)| offset.parse::<u64>().unwrap());
+    let offsets: Vec<u64> = listing.lines().filter_map(offset).collect();
+    let (grown, again): (Vec<u64>, Vec<u64>) = offsets.iter().partition(|offset| !offset.is_multiple_of(4096));
+    assert!(grown.len() >= 15 && grown.len() < 30, "the first file, and the last batch of another: {offsets:?}");
+    assert!(again.len() > 30, "{offsets:?}");
+    assert_eq!(recover(&mut world.disk).1.len(), 60);
+}
+
+#[test]
 fn a_batch_longer_than_a_segment_stands_behind_its_pad() {
     let mut world = World::new(13);
     world.writer = fresh(&mut world.disk, Settings { whole_blocks_from: 4 << 10, ..settings() });

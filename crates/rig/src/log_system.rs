@@ -94,6 +94,7 @@ impl System for LogSystem {
             segment_bytes: setup.segment_bytes,
             sync_ns: setup.sync_ns,
             whole_blocks_from: setup.whole_blocks_from,
+            whole_blocks_again_from: setup.whole_blocks_from / 4,
             keep_bytes: setup.keep_bytes,
             ..Settings::new(SHARD)
         };

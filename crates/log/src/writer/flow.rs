@@ -145,11 +145,12 @@ impl Writer {
     fn write(&mut self, at: usize, disk: &mut dyn Disk) {
         let as_of = self.end();
         let id = self.op_id();
+        let whole_blocks_from = self.whole_blocks_from(&self.queue[at]);
         let batch = &mut self.queue[at];
         let (Some(live), Some(mut block)) = (self.live.back_mut(), batch.block.take()) else { return };
         let start = live.next_offset;
         let offset = start + batch.prefix as u64;
-        batch.fit(&mut block, start, self.settings.whole_blocks_from);
+        batch.fit(&mut block, start, whole_blocks_from);
         if block.len() > batch.prefix {
             let end = block.len() - batch.suffix;
             let header = BatchHeader {

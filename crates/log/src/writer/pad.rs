@@ -1,11 +1,12 @@
 //! Pads: large batches fill whole blocks of the file, so that a disk can write them past the page
 //! cache (`layout`, "Batch"; `env::disk`, direct writes).
 //!
-//! It deliberately decides by size alone: small batches would mostly be padding, and the page cache
-//! gathers them anyway.
+//! It deliberately decides by size, and by whether the file's blocks were written before: small batches would
+//! mostly be padding, and the page cache gathers them anyway.
 
 use super::Writer;
 use super::batch::Batch;
+use super::live::Live;
 use crate::header::BatchKind;
 use crate::layout::BATCH_HEADER_BYTES;
 use env::disk::{Block, DIRECT_ALIGN};
@@ -39,11 +40,19 @@ impl Batch {
 }
 
 impl Writer {
+    /// Bytes from which on a batch that would be placed next fills whole blocks.
+    pub(super) fn whole_blocks_from(&self, batch: &Batch) -> usize {
+        let from = self.settings.whole_blocks_from;
+        let end = |live: &Live| live.next_offset + batch.block_bytes as u64;
+        let again = self.current().is_some_and(|live| end(live) <= live.reused_bytes);
+        if again { from.min(self.settings.whole_blocks_again_from) } else { from }
+    }
+
     /// Queues a pad before the waiting batch at an index, where that needs one to begin a block.
     pub(super) fn pad_before(&mut self, at: usize) -> bool {
         let offset = self.current().map_or(0, |live| live.next_offset);
         let batch = &self.queue[at];
-        if !batch.fills_blocks(self.settings.whole_blocks_from) || pad_bytes(offset) == 0 {
+        if !batch.fills_blocks(self.whole_blocks_from(batch)) || pad_bytes(offset) == 0 {
             return false;
         }
         let (position, received) = (batch.position, batch.received_first);

@@ -54,6 +54,7 @@ impl Life {
             segment_bytes: setup.segment_bytes,
             sync_ns: setup.sync_ns,
             whole_blocks_from: setup.whole_blocks_from,
+            whole_blocks_again_from: setup.whole_blocks_from / 4,
             ..Settings::new(SHARD)
         };
         let view = Arc::new(ShardView::new(SHARD, reader));
