@@ -153,6 +153,9 @@ fn take(context: &ShardContext, site: &Site, parts: Vec<Part>, reply: oneshot::S
     let taken = Local::with(|local| {
         let mut pass = local.pass.borrow_mut();
         let position = parts.into_iter().try_fold(pass.durable(), |_, part| submit(&mut pass, site, part, now));
+        if context.has_time() {
+            pass.hurry();
+        }
         position.map(|position| (local.pass.clone(), position))
     });
     context.kick();

@@ -45,6 +45,11 @@ impl PassSink {
         sink
     }
 
+    /// Whether the shard had time to spare lately.
+    pub fn has_time(&self) -> bool {
+        self.context.has_time()
+    }
+
     fn source(&mut self, native: &NativeSite) -> SourceId {
         let (pass, now) = (&self.pass, self.now);
         let open = || pass.borrow_mut().source(&native.name, false, now);

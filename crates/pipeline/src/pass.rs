@@ -458,6 +458,12 @@ impl Pass {
         work
     }
 
+    /// Somebody waits for what was taken last: it is written without waiting for company, where the disk is
+    /// at rest, and behind what is under way where it is not.
+    pub fn hurry(&mut self) {
+        self.log.hurry();
+    }
+
     fn write_gaps(&mut self, wall: TimestampNs) {
         while !self.waiting.waiting().is_empty() {
             let count = self.waiting.waiting().len().min(GAPS_PER_APPEND);

@@ -19,6 +19,7 @@ use crate::{
     alarms::Alarms,
     helper::Helper,
     lane::{LANES, Lane},
+    leisure::Leisure,
     meter::{Meter, Meters},
     parking::{Parking, RELEASED, Ticket},
     sender::ShardSender,
@@ -50,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) meters: Meters,
     pub(crate) frame_to_visible: Meter,
     pub(crate) alarms: Alarms,
+    pub(crate) leisure: RefCell<Leisure>,
     sender: ShardSender,
     helper: Helper,
     wake: WakeFd,
@@ -74,6 +76,7 @@ impl ShardContext {
                 meters: Meters::default(),
                 frame_to_visible: Meter::new(),
                 alarms: Alarms::default(),
+                leisure: RefCell::default(),
                 sender,
                 helper,
                 wake,
@@ -145,6 +148,12 @@ impl ShardContext {
     pub fn need_preempt(&self) -> bool {
         let slice_ns = SystemClock.monotonic_ns().saturating_sub(self.inner.slice_began_ns.get());
         slice_ns >= self.inner.settings.slice_ns || self.inner.stages.pending()
+    }
+
+    /// Whether the thread had time to spare lately: what is cheaper together may then be done at once.
+    #[must_use]
+    pub fn has_time(&self) -> bool {
+        self.inner.leisure.borrow().has_time()
     }
 
     /// The values of a frame can be read now, so many ns after the time that its sender gave it.

@@ -100,6 +100,7 @@ impl Cycle {
         loop {
             self.cycles += 1;
             self.context.take_kick();
+            let spent_ns = self.context.spent_ns();
             self.context.refill_lanes();
             let telemetry = self.context.inner.stages.look(Look::All, self.context.inner.settings.stage_budget);
             let jobs = self.run_jobs();
@@ -116,6 +117,8 @@ impl Cycle {
             if let Some(nap_ns) = self.debt.count(self.context.helper().has_work(), now_ns) {
                 self.nap(nap_ns);
             }
+            let busy_ns = if telemetry + jobs > 0 { u64::MAX } else { spent_ns };
+            self.context.inner.leisure.borrow_mut().count(now_ns, busy_ns);
             if telemetry + jobs > 0 {
                 self.worked_ns = now_ns;
                 if jobs == 0 && self.may_go_round(now_ns) {
@@ -224,7 +227,9 @@ impl Cycle {
         self.worked_ns = SystemClock.monotonic_ns();
         let lay_ns = self.worked_ns.saturating_sub(from_ns);
         // Tasks ran meanwhile: only the rest was the helper's.
-        self.debt.pay(lay_ns.saturating_sub(self.context.spent_ns().saturating_sub(spent_ns)));
+        let ran_ns = self.context.spent_ns().saturating_sub(spent_ns);
+        self.debt.pay(lay_ns.saturating_sub(ran_ns));
+        inner.leisure.borrow_mut().count(self.worked_ns, ran_ns);
         lay_ns
     }
 

@@ -37,6 +37,7 @@ mod cycle;
 mod helper;
 mod histogram;
 mod lane;
+mod leisure;
 mod meter;
 mod nap;
 mod parking;
