@@ -184,6 +184,15 @@ fn what_cannot_be_mapped_waits_with_its_expression_and_its_input() {
     assert_eq!(server.put("/v1/dead-letters/replay?flow=orders", &json!({ "by": "anna" })).body["replayed"], 1);
     wait_for("it is delivered", || (mes.bodies("/machines/O1") == [json!({ "unit": "pieces" })]).then_some(()));
     assert_eq!(server.ask("/v1/dead-letters?state=open"), json!([]));
+    let behind = |list: &str, after: &str| {
+        let call = ureq::get(server.url(&format!("/v1/{list}?after={after}"))).config().http_status_as_error(false);
+        call.build().call().expect("an answer").status().as_u16()
+    };
+    let id = letter["id"].as_str().expect("an id");
+    assert_eq!(behind("dead-letters", id), 200);
+    for list in ["dead-letters", "deliveries"] {
+        assert_eq!(behind(list, "nobody"), 422, "{list} that began anew would never end");
+    }
 }
 
 /// Every flow of every pattern is in one list and in the metrics, with what it did.

@@ -9,12 +9,11 @@ mod run;
 
 use crate::Failure;
 use crate::args::{Fanout, Rate};
-use crate::hiccup::{histogram, probe};
+use crate::hiccup::{Hiccups, probe};
 use crate::listener::{Listener, Request};
 use crate::machine::{self, Usage, Used};
 use crate::report::{percentiles_json, percentiles_text, time, whole};
 use crate::window::Window;
-use hdrhistogram::Histogram;
 pub(crate) use ledger::Ledger;
 pub(crate) use publisher::{Published, Way};
 pub(crate) use run::Run;
@@ -39,7 +38,7 @@ struct Outcome {
     published: Published,
     /// Deliveries of acknowledged events that never came.
     missing: u64,
-    hiccups: Histogram<u64>,
+    hiccups: Hiccups,
 }
 
 impl Outcome {
@@ -65,11 +64,10 @@ pub(crate) fn run(options: &Fanout) -> Result<bool, Failure> {
         // Threads inherit it.
         machine::pin_this_thread(core).map_err(Failure::Failed)?;
     }
-    let mut hiccups = histogram();
+    let mut hiccups = Hiccups::none();
     let mut watch = || {
         if options.watch.server_core.is_some() {
-            // Same bounds; nothing is left out.
-            let _ = hiccups.add(probe(options.watch.server_core, PROBE));
+            hiccups.add(&probe(options.watch.server_core, PROBE));
         }
     };
     watch();
@@ -112,7 +110,7 @@ fn measure(options: &Fanout, run: &Arc<Run>) -> Result<Outcome, Failure> {
         used: begin.2.until(&end.2),
         published,
         missing,
-        hiccups: histogram(),
+        hiccups: Hiccups::none(),
     })
 }
 
@@ -174,7 +172,7 @@ fn report(options: &Fanout, outcome: &Outcome, ledger: &Ledger) -> Value {
         "server_cpu_us_per_delivery": outcome.us_per_delivery(outcome.used.server_ns()).filter(|_| known),
         "server_cpu_s_by_thread": by_thread,
         "server_core_busy_s": outcome.used.core_busy_ns.map(|ns| ns as f64 / 1e9),
-        "hiccups": percentiles_json(&outcome.hiccups),
+        "hiccups": outcome.hiccups.json(),
         "receivers": options.receivers,
         "keys": options.keys,
         "batch": options.batch,
@@ -219,9 +217,7 @@ fn show(options: &Fanout, outcome: &Outcome, ledger: &Ledger) {
     if outcome.published.behind_ns_max > 1_000_000 {
         println!("the publisher itself was up to {} behind its schedule", time(outcome.published.behind_ns_max));
     }
-    if !outcome.hiccups.is_empty() {
-        println!("hiccups of the platform (gaps between looks at the clock): {}", percentiles_text(&outcome.hiccups));
-    }
+    outcome.hiccups.show();
 }
 
 #[cfg(test)]

@@ -24,13 +24,12 @@ use crate::Failure;
 use crate::connection::Connection;
 use crate::drive::{Manner, Outcome, Wait, drive};
 use crate::fanout::{self, Published, Run, Way};
-use crate::hiccup::probe;
+use crate::hiccup::{Hiccups, probe};
 use crate::listener::{Listener, Request};
 use crate::machine::{self, Usage, Used};
 use crate::window::Window;
 use account::Shared;
 use callers::Accounts;
-use hdrhistogram::Histogram;
 use options::{Lane, PRODUCER, SOURCE};
 use serde_json::Value;
 use server::Server;
@@ -55,7 +54,7 @@ struct Measured {
     seconds: f64,
     version: Value,
     cores: Value,
-    hiccups: [Histogram<u64>; 2],
+    hiccups: [Hiccups; 2],
 }
 
 /// The events' part.

@@ -4,12 +4,11 @@ use crate::Failure;
 use crate::args::{Acks, Kind, Native, Rate};
 use crate::connection::{Connection, Shape};
 use crate::drive::{Manner, Outcome, Wait, drive};
-use crate::hiccup::{histogram, probe};
+use crate::hiccup::{Hiccups, probe};
 use crate::machine::{self, Threads};
 use crate::receiver::Receiver;
 use crate::report::{median, percentiles_json, percentiles_text, time, whole};
 use crate::window::Window;
-use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use std::thread;
 use std::time::Duration;
@@ -71,11 +70,10 @@ pub(crate) fn run(options: &Native) -> Result<bool, Failure> {
     if let Some(core) = options.watch.core {
         machine::pin_this_thread(core).map_err(Failure::Failed)?;
     }
-    let mut hiccups = histogram();
+    let mut hiccups = Hiccups::none();
     let is_open_loop = options.rate != Rate::Max;
     if is_open_loop {
-        // Same bounds; nothing is left out.
-        let _ = hiccups.add(probe(options.watch.server_core.or(options.watch.core), PROBE));
+        hiccups.add(&probe(options.watch.server_core.or(options.watch.core), PROBE));
     }
     let (mut servers, mut limits) = (Vec::new(), Vec::new());
     let rounds = if options.limit { options.rounds } else { 1 };
@@ -89,7 +87,7 @@ pub(crate) fn run(options: &Native) -> Result<bool, Failure> {
         }
     }
     if is_open_loop {
-        let _ = hiccups.add(probe(options.watch.server_core.or(options.watch.core), PROBE));
+        hiccups.add(&probe(options.watch.server_core.or(options.watch.core), PROBE));
     }
     let ratio = ratio(&servers, &limits);
     if options.watch.json {
@@ -97,7 +95,7 @@ pub(crate) fn run(options: &Native) -> Result<bool, Failure> {
             "server": servers.iter().map(Measured::json).collect::<Vec<_>>(),
             "limit": limits.iter().map(Measured::json).collect::<Vec<_>>(),
             "ratio": ratio,
-            "hiccups": percentiles_json(&hiccups),
+            "hiccups": hiccups.json(),
             "connections": options.connections,
             "tags": options.tags,
             "frame_samples": options.frame,
@@ -216,7 +214,7 @@ fn ratio(servers: &[Measured], limits: &[Measured]) -> Option<f64> {
     (!servers.is_empty() && !limits.is_empty()).then(|| median_of(servers) / median_of(limits))
 }
 
-fn show(options: &Native, servers: &[Measured], limits: &[Measured], ratio: Option<f64>, hiccups: &Histogram<u64>) {
+fn show(options: &Native, servers: &[Measured], limits: &[Measured], ratio: Option<f64>, hiccups: &Hiccups) {
     println!(
         "{} connections × {} tags, frames of {} ({:?}), acks {:?}{}",
         options.connections,
@@ -236,9 +234,7 @@ fn show(options: &Native, servers: &[Measured], limits: &[Measured], ratio: Opti
     if let Some(ratio) = ratio {
         println!("server / limit: {ratio:.3} (medians of {} in turns)", servers.len());
     }
-    if !hiccups.is_empty() {
-        println!("hiccups of the platform (gaps between looks at the clock): {}", percentiles_text(hiccups));
-    }
+    hiccups.show();
 }
 
 fn show_one(name: &str, measured: &Measured) {

@@ -12,7 +12,7 @@ mod meter;
 mod wire;
 
 use crate::args::Modbus;
-use crate::hiccup::{histogram, probe};
+use crate::hiccup::{Hiccups, probe};
 use crate::report::{percentiles_json, percentiles_text, whole};
 use crate::{Failure, fleet, machine};
 use command::{Plan, Taken};
@@ -86,7 +86,7 @@ struct Outcome {
     own_ns: u64,
     core_busy_ns: Option<u64>,
     commands: Option<Taken>,
-    hiccups: Histogram<u64>,
+    hiccups: Hiccups,
 }
 
 /// Looks at what is asked for, and takes this thread to its core.
@@ -108,11 +108,10 @@ pub(crate) fn run(
     let (fleet, own) = (&options.fleet, &options.polling);
     let seconds = fleet.seconds.unwrap_or_default();
     prepare(seconds, own.commands, own.core)?;
-    let mut hiccups = histogram();
+    let mut hiccups = Hiccups::none();
     let mut watch = || {
         if own.server_core.is_some() {
-            // Same bounds; nothing is left out.
-            let _ = hiccups.add(probe(own.server_core, PROBE));
+            hiccups.add(&probe(own.server_core, PROBE));
         }
     };
     watch();
@@ -173,7 +172,7 @@ async fn measure(options: &Modbus, plant: &Plant, time: Duration) -> Result<Outc
         own_ns,
         core_busy_ns,
         commands,
-        hiccups: histogram(),
+        hiccups: Hiccups::none(),
     })
 }
 
@@ -233,7 +232,7 @@ fn report(options: &Modbus, outcome: &Outcome) -> Value {
         "server_threads": by_thread,
         "own_cpu_share": outcome.own_ns as f64 / 1e9 / seconds,
         "others_on_server_core": outcome.others(),
-        "hiccups": percentiles_json(&outcome.hiccups),
+        "hiccups": outcome.hiccups.json(),
         "commands": outcome.commands.as_ref().map(|taken| taken.json(options.polling.points)),
     })
 }
@@ -258,9 +257,7 @@ fn show(options: &Modbus, outcome: &Outcome) {
     if let Some(others) = outcome.others() {
         println!("others on the server's core: {:.1} %", others * 100.0);
     }
-    if !outcome.hiccups.is_empty() {
-        println!("hiccups of the platform (gaps between looks at the clock): {}", percentiles_text(&outcome.hiccups));
-    }
+    outcome.hiccups.show();
     if let Some(taken) = &outcome.commands {
         taken.show(options.polling.points);
     }

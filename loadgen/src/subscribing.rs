@@ -15,7 +15,7 @@ mod stored;
 mod wire;
 
 use crate::args::Opcua;
-use crate::hiccup::{histogram, probe};
+use crate::hiccup::{Hiccups, probe};
 use crate::machine::{self, Usage, Used};
 use crate::polling;
 use crate::polling::command::{self, Plan, Taken};
@@ -94,7 +94,7 @@ struct Outcome {
     commands: Option<Taken>,
     counters: Option<Counters>,
     stored: Option<ReadBack>,
-    hiccups: Histogram<u64>,
+    hiccups: Hiccups,
 }
 
 /// The fleet that these options describe, listening there.
@@ -112,11 +112,10 @@ pub(crate) fn run(options: &Opcua, config: impl FnOnce(&str) -> Result<(), Failu
     let own = &options.subscribing;
     let seconds = options.fleet.seconds.unwrap_or_default();
     polling::prepare(seconds, own.commands, own.core)?;
-    let mut hiccups = histogram();
+    let mut hiccups = Hiccups::none();
     let mut watch = || {
         if own.server_core.is_some() {
-            // Same bounds; nothing is left out.
-            let _ = hiccups.add(probe(own.server_core, PROBE));
+            hiccups.add(&probe(own.server_core, PROBE));
         }
     };
     watch();
@@ -197,7 +196,7 @@ async fn measure(options: &Opcua, plant: &OpcuaFleet, meter: &Shared, time: Dura
         commands,
         counters,
         stored,
-        hiccups: histogram(),
+        hiccups: Hiccups::none(),
     })
 }
 
@@ -303,7 +302,7 @@ fn report(options: &Opcua, outcome: &Outcome) -> Value {
         "server_threads": by_thread,
         "own_cpu_share": used.own_ns as f64 / 1e9 / seconds,
         "others_on_server_core": outcome.others(),
-        "hiccups": percentiles_json(&outcome.hiccups),
+        "hiccups": outcome.hiccups.json(),
         "server_counters": outcome.counters.as_ref().map(Counters::json),
         "stored": outcome.stored.as_ref().map(ReadBack::json),
         "commands": outcome.commands.as_ref().map(|taken| taken.json(options.subscribing.points)),
@@ -340,9 +339,7 @@ fn show(options: &Opcua, outcome: &Outcome) {
     if let Some(others) = outcome.others() {
         println!("others on the server's core: {:.1} %", others * 100.0);
     }
-    if !outcome.hiccups.is_empty() {
-        println!("hiccups of the platform (gaps between looks at the clock): {}", percentiles_text(&outcome.hiccups));
-    }
+    outcome.hiccups.show();
     if let Some(counters) = &outcome.counters {
         println!("its own counters: {}", counters.text());
     }

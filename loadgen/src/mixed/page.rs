@@ -188,11 +188,15 @@ fn surroundings(report: &Value) -> String {
             row(&name.replace('_', " "), Some(value));
         }
     }
-    let hiccups = [("before", "hiccups_before"), ("after", "hiccups_after")]
-        .map(|(name, key)| format!("<tr><th scope=\"row\">{name}</th>{}</tr>", percentile_cells(&report[key])));
+    let hiccups = [("before", "hiccups_before"), ("after", "hiccups_after")].map(|(name, key)| {
+        let row = |what: &str, value: &Value| {
+            format!("<tr><th scope=\"row\">{name}, {what}</th>{}</tr>", percentile_cells(value))
+        };
+        row("gaps", &report[key]) + &row("late", &report[key]["late"])
+    });
     format!(
-        "<h2>Machine</h2><p>Hiccups of the platform: gaps between two looks at the clock by a thread that does nothing \
-         else. No latency is better than these.</p><div class=\"wide\"><table><thead><tr><th>hiccups</th>{}</tr></thead><tbody>{}</tbody></table></div>\
+        "<h2>Machine</h2><p>Hiccups of the platform, as a thread sees them that does nothing else than look at the \
+         clock: the gaps between two looks, and how late it hears who comes at a fixed time. No latency is better than these.</p><div class=\"wide\"><table><thead><tr><th>hiccups</th>{}</tr></thead><tbody>{}</tbody></table></div>\
          <div class=\"wide\"><table class=\"facts\"><tbody>{rows}</tbody></table></div>",
         head_cells(),
         hiccups.concat()

@@ -50,8 +50,8 @@ pub(super) fn json(options: &Options, measured: &mut Measured) -> Value {
             "cores": measured.cores,
         },
         "own_cpu_s": used.own_ns as f64 / 1e9,
-        "hiccups_before": percentiles_json(before),
-        "hiccups_after": percentiles_json(after),
+        "hiccups_before": before.json(),
+        "hiccups_after": after.json(),
         "machine": machine::facts(),
         "loadgen": env!("CARGO_PKG_VERSION"),
         "options": options.shown(),
@@ -202,9 +202,10 @@ pub(super) fn text(report: &Value) -> String {
     for name in ["hiccups_before", "hiccups_after"] {
         let _ = writeln!(
             out,
-            "{} (gaps between looks at the clock): {}",
+            "{} (gaps between looks at the clock): {}; late for who comes at a fixed time: {}",
             name.replace('_', " "),
-            percentiles(&report[name])
+            percentiles(&report[name]),
+            percentiles(&report[name]["late"])
         );
     }
     match report["problems"].as_array().map_or(&[][..], Vec::as_slice) {

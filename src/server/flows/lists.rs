@@ -52,11 +52,13 @@ pub async fn deliveries_of(flow: &FlowShard, query: &DeliveriesQuery) -> Result<
         states: query.states.iter().map(|state| state.word()).collect(),
     };
     let list = flow.desk.borrow().list_deliveries(filter, query.after.as_deref(), query.limit);
-    let Some(list) = list else {
-        let detail = "after is no delivery's id; give the id of the last row of the page before".to_owned();
-        return Err(FlowError::Invalid { detail, errors: Vec::new() });
-    };
-    listed(flow, list).await
+    listed(flow, list.ok_or_else(|| unknown_after("delivery"))?).await
+}
+
+/// A page behind something that is not there: to begin anew would be a list without an end.
+fn unknown_after(what: &str) -> FlowError {
+    let detail = format!("after is no {what}'s id; give the id of the last row of the page before");
+    FlowError::Invalid { detail, errors: Vec::new() }
 }
 
 /// Looks through the deliveries and makes the rows of those that are wanted, a part a poll.
@@ -81,9 +83,10 @@ pub async fn letters_of(
     after: Option<String>,
     limit: usize,
     takes: impl Fn(&Letter) -> bool,
-) -> Vec<String> {
+) -> Result<Vec<String>, FlowError> {
     let mut ids = Vec::new();
-    let mut last = after.and_then(|after| flow.desk.borrow().letter_place(&after));
+    let place = |after: String| flow.desk.borrow().letter_place(&after).ok_or_else(|| unknown_after("dead letter"));
+    let mut last = after.map(place).transpose()?;
     while ids.len() < limit {
         let newest = {
             let desk = flow.desk.borrow();
@@ -102,7 +105,7 @@ pub async fn letters_of(
         last = newest;
         yield_now().await;
     }
-    ids
+    Ok(ids)
 }
 
 /// Looks at every alarm, some a poll.

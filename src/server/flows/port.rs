@@ -209,7 +209,7 @@ impl Flows for SiteFlows {
                 query.flow.as_ref().is_none_or(|name| letter.flow == *name)
                     && query.state.is_none_or(|state| DeadState::parse(letter.state.word()) == Some(state))
             };
-            let ids = lists::letters_of(&flow, query.after.clone(), query.limit.saturating_add(1), takes).await;
+            let ids = lists::letters_of(&flow, query.after.clone(), query.limit.saturating_add(1), takes).await?;
             let next = (ids.len() > query.limit).then(|| ids[query.limit - 1].clone());
             let mut rows = Vec::with_capacity(ids.len().min(query.limit));
             for part in ids[..ids.len().min(query.limit)].chunks(lists::ROWS_PER_POLL) {
@@ -245,7 +245,7 @@ impl Flows for SiteFlows {
                     && filter.key.as_ref().is_none_or(|key| letter.key == *key)
             };
             let is_open = |letter: &Letter| letter.state == LetterState::Open && takes(letter);
-            let mut ids = lists::letters_of(&flow, None, usize::MAX, is_open).await;
+            let mut ids = lists::letters_of(&flow, None, usize::MAX, is_open).await?;
             ids.reverse(); // oldest first, so that keys keep their order
             let mut count = 0;
             let mut offset = flow.desk.borrow().journal().durable();
