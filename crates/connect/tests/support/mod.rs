@@ -132,6 +132,21 @@ impl Peer {
     pub fn freeze(&self) {
         let status = Command::new("kill").args(["-STOP", &self.process.id().to_string()]).status();
         assert!(status.expect("kill runs").success());
+        // the signal is sent; each thread stops when it next enters or leaves the kernel
+        let threads = PathBuf::from(format!("/proc/{}/task", self.process.id()));
+        let is_stopped = |thread: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // the state stands behind the name, which is in brackets (proc_pid_stat(5))
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        };
+        for _ in 0..10_000 {
+            let mut all = std::fs::read_dir(&threads).expect("its threads").flatten();
+            if all.all(is_stopped) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("process {} did not stop", self.process.id());
     }
 
     /// Kills it with SIGKILL.
