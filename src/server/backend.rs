@@ -296,6 +296,10 @@ fn latest_of(view: &ShardView, texts: &[Arc<str>], tag: Arc<TagMeta>, id: u32) -
 }
 
 impl Backend for SiteBackend {
+    fn pause(&self) {
+        shard::pause();
+    }
+
     fn tags(&self, glob: &Glob, part: usize) -> Option<Vec<Arc<TagMeta>>> {
         let (_, metas, part) = self.part(part)?;
         Some(metas.part(part).iter().map(|(_, tag)| tag).filter(|tag| glob.matches(&tag.path)).cloned().collect())

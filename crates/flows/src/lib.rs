@@ -22,6 +22,7 @@ pub mod entry;
 pub mod journal;
 pub mod letters;
 pub mod message;
+mod newest;
 pub mod outlet;
 pub mod reconcile;
 pub mod records;

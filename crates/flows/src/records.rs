@@ -3,18 +3,20 @@
 //! Invariants
 //! - J9: a document with an id and body that are known counts once; one with another body is the
 //!   next version.
-//! - J10: as long as a version is kept in the journal it is known here; the newest
-//!   [`IDS_MAX`] ids are, and what is forgotten is counted.
+//! - J10: as long as a version is kept in the journal it is known here, of the newest [`IDS_MAX`] ids and
+//!   [`VERSIONS_MAX`] versions; what is forgotten is counted.
 
 use crate::message::hash128;
+use crate::newest::Newest;
 use delivery::Offset;
 use jsonschema::Validator;
 use model::TimestampNs;
 use serde_json::Value;
-use std::collections::{HashMap, VecDeque};
 
 /// Ids that are remembered; at about 80 bytes each.
 pub const IDS_MAX: usize = 1_000_000;
+/// Versions of them; ids of which the newest is older than these are forgotten.
+pub const VERSIONS_MAX: usize = 4 * IDS_MAX;
 /// Documents of one call.
 pub const DOCUMENTS_MAX: usize = 10_000;
 /// Longest document, in bytes of JSON.
@@ -173,8 +175,7 @@ impl Named {
 /// What is known of every id.
 #[derive(Default)]
 pub struct RecordBook {
-    known: HashMap<u128, Mark>,
-    order: VecDeque<(u128, Offset)>,
+    known: Newest<Mark>,
     /// Ids that were forgotten.
     pub forgotten: u64,
 }
@@ -198,7 +199,7 @@ impl RecordBook {
     /// [`standing`](Self::standing) of a document whose name and body were hashed before.
     #[must_use]
     pub(crate) fn standing_of(&self, named: &Named) -> Standing {
-        match self.known.get(&named.name) {
+        match self.known.get(named.name) {
             Some(mark) if mark.body == named.body => Standing::Known(*mark),
             Some(mark) => Standing::Version(mark.version + 1),
             None => Standing::Version(1),
@@ -208,7 +209,7 @@ impl RecordBook {
     /// The newest version of an id.
     #[must_use]
     pub fn newest(&self, entity: &str, id: &str) -> Option<Mark> {
-        self.known.get(&name(entity, id)).copied()
+        self.known.get(name(entity, id)).copied()
     }
 
     /// A version was written or read back.
@@ -218,26 +219,26 @@ impl RecordBook {
 
     /// [`put`](Self::put) of a document whose name and body were hashed before.
     pub(crate) fn put_named(&mut self, named: &Named, version: u64, offset: Offset) {
-        self.known.insert(named.name, Mark { offset, version, body: named.body });
-        self.order.push_back((named.name, offset));
-        while self.known.len() > IDS_MAX {
+        self.known.put(named.name, Mark { offset, version, body: named.body }, offset);
+        while self.known.len() > IDS_MAX || self.known.turns() > VERSIONS_MAX {
             self.forget_first();
         }
     }
 
     fn forget_first(&mut self) {
-        let Some((name, offset)) = self.order.pop_front() else { return };
-        if self.known.get(&name).is_some_and(|mark| mark.offset == offset) {
-            self.known.remove(&name);
-            self.forgotten += 1;
-        }
+        let gone = self.known.take_first(|mark, offset| mark.offset == offset);
+        self.forgotten += u64::from(gone.is_some());
     }
 
-    /// Forgets what retention has removed: versions whose offset is not behind `oldest`.
-    pub fn forget_until(&mut self, oldest: Offset) {
-        while self.order.front().is_some_and(|(_, offset)| *offset <= oldest) {
+    /// Forgets what retention has removed, versions whose offset is not behind `oldest`, and no more than
+    /// `most`; answers how many.
+    pub fn forget_until(&mut self, oldest: Offset, most: usize) -> usize {
+        let mut forgotten = 0;
+        while forgotten < most && self.known.first().is_some_and(|(_, offset)| offset <= oldest) {
             self.forget_first();
+            forgotten += 1;
         }
+        forgotten
     }
 }
 
@@ -267,9 +268,9 @@ mod tests {
         assert_eq!(book.standing("goods-receipt", "r1", &second), Standing::Version(2));
         assert_eq!(book.standing("labour", "r1", &first), Standing::Version(1));
         book.put("goods-receipt", "r1", 2, &second, Offset(20));
-        book.forget_until(Offset(10));
+        assert_eq!(book.forget_until(Offset(10), 1), 1);
         assert!(book.newest("goods-receipt", "r1").is_some_and(|mark| mark.version == 2));
-        book.forget_until(Offset(20));
+        assert_eq!(book.forget_until(Offset(20), 9), 1);
         assert!(book.newest("goods-receipt", "r1").is_none());
     }
 

@@ -422,6 +422,10 @@ pub struct Demo {
 
 /// What HTTP asks of Millstream. One for the process; its calls come from any shard.
 pub trait Backend: Send + Sync + 'static {
+    /// Called around what takes long on the thread and cannot be divided (a system call, a text to be read or
+    /// written): somebody else may have its turn.
+    fn pause(&self) {}
+
     /// Of one part of all tags those whose path matches, in any order; `None` behind the last part. A
     /// part is as long as telemetry may wait for one call.
     fn tags(&self, glob: &Glob, part: usize) -> Option<Vec<Arc<TagMeta>>>;

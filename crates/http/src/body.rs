@@ -96,6 +96,7 @@ pub(crate) async fn text(
             format!("the body was not complete within {} s; send it in smaller parts", patience.as_secs()),
         ))
     })?;
+    app.pause();
     let text = String::from_utf8(bytes).map_err(|error| {
         Problem::body(format!("byte {} of the body is not UTF-8; send UTF-8", error.utf8_error().valid_up_to()))
     })?;

@@ -98,6 +98,7 @@ pub(crate) async fn publish(
         Mode::Binary => (vec![cloudevent::binary(&headers, &held.text, key)?], Places::One),
         _ => {
             let documents = body::documents(&app, &held.text).await?;
+            app.pause();
             let places = if matches!(documents.places, Places::One) { Places::One } else { Places::Elements };
             (cloudevent::events(mode, documents, key.as_deref()).await?, places)
         }
@@ -108,6 +109,7 @@ pub(crate) async fn publish(
         false => failure::commit(&app, app.flows.publish(events, body::anonymous()), &places).await?,
     };
     drop(held);
+    app.pause();
     let mut response = lists::all(Format::Json, PUBLISHED_COLUMNS, answer);
     *response.status_mut() = StatusCode::ACCEPTED;
     Ok(response)

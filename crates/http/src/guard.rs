@@ -36,9 +36,13 @@ pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) 
         None => "other".to_owned(),
     };
     let answer = match admit(&app, &request) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => {
+            app.pause();
+            next.run(request).await
+        }
         Err(problem) => problem.into_response(),
     };
+    app.pause();
     let mut answer = problem::render(&uri, answer);
     secure(answer.headers_mut());
     app.counters.request(&route, answer.status().as_u16(), started.elapsed());

@@ -1,26 +1,27 @@
 //! A connection that gives up on a peer which takes nothing.
 
+use crate::state::App;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use std::{
     io,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 use tokio::time::{Instant, Sleep};
 
-/// Passes bytes on; a write that makes no progress for `patience` fails, so that a reader that
-/// went to sleep does not hold its connection and buffers for ever.
+/// Passes bytes on, with a pause around each system call ([`crate::backend::Backend::pause`]). A write that makes
+/// no progress for the idle timeout fails, so that a reader that went to sleep does not hold its connection and
+/// buffers for ever.
 pub(crate) struct Patient<T> {
     inner: T,
-    patience: Duration,
+    app: App,
     /// Armed while a write waits.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> Patient<T> {
-    pub(crate) fn new(inner: T, patience: Duration) -> Patient<T> {
-        Patient { inner, patience, deadline: None }
+    pub(crate) fn new(inner: T, app: App) -> Patient<T> {
+        Patient { inner, app, deadline: None }
     }
 
     /// Arms, or checks, the deadline of a write that is pending; disarms it after progress.
@@ -29,7 +30,7 @@ impl<T> Patient<T> {
             self.deadline = None;
             return outcome;
         }
-        let until = Instant::now() + self.patience;
+        let until = Instant::now() + self.app.limits.idle_timeout;
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
         match deadline.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes nothing"))),
@@ -40,13 +41,18 @@ impl<T> Patient<T> {
 
 impl<T: Read + Unpin> Read for Patient<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buffer)
+        self.app.pause();
+        let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        self.app.pause();
+        read
     }
 }
 
 impl<T: Write + Unpin> Write for Patient<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.app.pause();
         let outcome = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.app.pause();
         self.hold(outcome, cx)
     }
 
@@ -68,7 +74,9 @@ impl<T: Write + Unpin> Write for Patient<T> {
         cx: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.app.pause();
         let outcome = Pin::new(&mut self.inner).poll_write_vectored(cx, buffers);
+        self.app.pause();
         self.hold(outcome, cx)
     }
 }

@@ -90,7 +90,7 @@ fn connection(stream: TcpStream, service: Service, held: impl Send + 'static) ->
         let app = service.app.clone();
         let Ok(local) = stream.local_addr() else { return };
         drop(stream.set_nodelay(true));
-        let io = Patient::new(TokioIo::new(stream), app.limits.idle_timeout);
+        let io = Patient::new(TokioIo::new(stream), app.clone());
         let router = service.router;
         let handle = service_fn(move |request: hyper::Request<Incoming>| answer(router.clone(), local, request));
         let served = http1::Builder::new()

@@ -58,6 +58,11 @@ impl Shared {
         })
     }
 
+    /// See [`Backend::pause`].
+    pub(crate) fn pause(&self) {
+        self.backend.pause();
+    }
+
     /// The names of line protocol; held for a few rows and never across an await.
     pub(crate) fn names(&self) -> MutexGuard<'_, Names> {
         // Whoever panicked while holding them left whole entries.

@@ -20,13 +20,17 @@ use crate::{
     helper::Helper,
     lane::{LANES, Lane},
     leisure::Leisure,
-    meter::{Meter, Meters},
+    meter::{Meter, Meters, StageMeter},
     parking::{Parking, RELEASED, Ticket},
     sender::ShardSender,
+    slice::Slice,
     stages::{Look, Stages},
     task::Measured,
     thread::Settings,
 };
+
+/// A pause comes to nothing where less than this went by since the last look.
+const PIECE_NS_MIN: u64 = 5_000;
 
 thread_local! {
     static CURRENT: RefCell<Option<ShardContext>> = const { RefCell::new(None) };
@@ -37,6 +41,19 @@ thread_local! {
 #[must_use]
 pub fn current() -> Option<ShardContext> {
     CURRENT.with(|current| current.borrow().clone())
+}
+
+/// Looks at telemetry in the middle of a lower-lane poll, for code that is about to do something long that
+/// cannot be divided (a system call, a text to be read or written), or has just done it. Costs a reading of the clock
+/// or two where telemetry has nothing. Does nothing outside of such a poll.
+///
+/// What telemetry's stages may touch must not be borrowed meanwhile.
+pub fn pause() {
+    CURRENT.with(|current| {
+        if let Some(context) = &*current.borrow() {
+            context.pause();
+        }
+    });
 }
 
 /// A shard, from its own thread. Cheap to clone, never leaves the thread.
@@ -60,8 +77,10 @@ pub(crate) struct Inner {
     kicked: Cell<bool>,
     /// The sleeping duty cycle.
     sleeper: RefCell<Option<Waker>>,
-    /// When the present poll of a lower-lane task or job began.
+    /// When the present piece of a lower-lane poll, or the present job, began.
     slice_began_ns: Cell<u64>,
+    /// The lower-lane poll under way.
+    slice: RefCell<Option<Slice>>,
     /// What each lane used up in the present duty cycle (S2).
     lane_spent_ns: [Cell<u64>; LANES],
     /// The tasks that wait for its next.
@@ -84,6 +103,7 @@ impl ShardContext {
                 kicked: Cell::new(false),
                 sleeper: RefCell::default(),
                 slice_began_ns: Cell::new(0),
+                slice: RefCell::default(),
                 lane_spent_ns: Default::default(),
                 lane_parking: Default::default(),
                 settings,
@@ -190,29 +210,59 @@ impl ShardContext {
         !self.inner.kicked.get()
     }
 
-    pub(crate) fn begin_slice(&self) -> u64 {
+    /// A posted job begins.
+    pub(crate) fn begin_job(&self) -> u64 {
+        self.inner.slice.take(); // of a task that panicked
         let now_ns = SystemClock.monotonic_ns();
         self.inner.slice_began_ns.set(now_ns);
         now_ns
     }
 
-    /// A look between lower-lane polls; a duty cycle that sleeps is woken to see to what follows.
-    pub(crate) fn look_between(&self) {
-        let work = self.inner.stages.look(Look::Pending, self.inner.settings.stage_budget);
+    /// A lower-lane poll begins.
+    pub(crate) fn begin_poll(&self, meter: &Rc<StageMeter>, now_ns: u64) {
+        self.inner.slice_began_ns.set(now_ns);
+        *self.inner.slice.borrow_mut() = Some(Slice::begin(meter, now_ns));
+    }
+
+    /// It has ended.
+    pub(crate) fn end_poll(&self, lane: Lane) {
+        let Some(mut slice) = self.inner.slice.take() else { return };
+        self.end_piece(&mut slice, SystemClock.monotonic_ns());
+        let spent = &self.inner.lane_spent_ns[lane as usize];
+        spent.set(spent.get().saturating_add(slice.spent_ns()));
+    }
+
+    fn end_piece(&self, slice: &mut Slice, now_ns: u64) {
+        let took_ns = slice.end_piece(self.id(), self.inner.settings.quantum_ns, now_ns);
+        self.inner.stages.busy(took_ns);
+    }
+
+    /// See [`pause`]. The slice is taken out meanwhile: telemetry's own code does not pause.
+    fn pause(&self) {
+        let now_ns = SystemClock.monotonic_ns();
+        if now_ns.saturating_sub(self.inner.slice_began_ns.get()) < PIECE_NS_MIN {
+            return;
+        }
+        let Some(mut slice) = self.inner.slice.take() else { return };
+        self.end_piece(&mut slice, now_ns);
+        let now_ns = self.look_between(now_ns);
+        slice.go_on(now_ns);
+        self.inner.slice_began_ns.set(now_ns);
+        *self.inner.slice.borrow_mut() = Some(slice);
+    }
+
+    /// A look between lower-lane polls, from now on; a duty cycle that sleeps is woken to see to what
+    /// follows. Answers when the look was over.
+    pub(crate) fn look_between(&self, now_ns: u64) -> u64 {
+        let (work, now_ns) = self.inner.stages.look(Look::Pending, self.inner.settings.stage_budget, now_ns);
         if work > 0 || self.inner.stages.has_panicked() {
             self.kick();
         }
+        now_ns
     }
 
     pub(crate) fn lane_exhausted(&self, lane: Lane) -> bool {
         self.inner.lane_spent_ns[lane as usize].get() >= lane.budget_ns()
-    }
-
-    /// A task took its turn.
-    pub(crate) fn spend(&self, lane: Lane, ns: u64) {
-        let spent = &self.inner.lane_spent_ns[lane as usize];
-        spent.set(spent.get().saturating_add(ns));
-        self.inner.stages.busy(ns);
     }
 
     /// What all lanes used up in the present duty cycle.

@@ -102,7 +102,9 @@ impl Cycle {
             self.context.take_kick();
             let spent_ns = self.context.spent_ns();
             self.context.refill_lanes();
-            let telemetry = self.context.inner.stages.look(Look::All, self.context.inner.settings.stage_budget);
+            let stages = &self.context.inner.stages;
+            let budget = self.context.inner.settings.stage_budget;
+            let (telemetry, _) = stages.look(Look::All, budget, SystemClock.monotonic_ns());
             let jobs = self.run_jobs();
             if let Some(panic) = self.context.inner.stages.panicked() {
                 std::panic::resume_unwind(panic);
@@ -153,9 +155,9 @@ impl Cycle {
         while done < JOBS_MAX && spent_ns < Lane::Request.budget_ns() {
             let Some(job) = self.inbox.pop() else { break };
             if done > 0 {
-                self.context.look_between();
+                self.context.look_between(SystemClock.monotonic_ns());
             }
-            let from_ns = self.context.begin_slice();
+            let from_ns = self.context.begin_job();
             let allocated = ring::allocations();
             job(&self.context);
             self.inbox_meter.allocated_since(allocated);

@@ -12,9 +12,10 @@
 //! ```
 //!
 //! Invariants
-//! - S1: between two polls of lower-lane tasks, and between two posted jobs, the telemetry stages
-//!   are looked at. The longest such poll is therefore what telemetry may have to wait; it is
-//!   measured by name, and named in the log when it overruns the quantum.
+//! - S1: between two polls of lower-lane tasks, between two posted jobs, and where a poll pauses
+//!   ([`pause`]), the telemetry stages are looked at. The longest piece in between is therefore what
+//!   telemetry may have to wait; it is measured by name, and named in the log when it overruns the
+//!   quantum.
 //! - S2: each lower lane has a time budget a cycle, and at least one poll a cycle: a flood in one
 //!   lane, telemetry included, slows the others but stops none. Who waits for the next budget waits
 //!   in line and costs nothing meanwhile, however many they are.
@@ -42,6 +43,7 @@ mod meter;
 mod nap;
 mod parking;
 mod sender;
+mod slice;
 mod stage;
 mod stages;
 mod stats;
@@ -53,7 +55,7 @@ mod echo_tests;
 #[cfg(test)]
 mod tests;
 
-pub use context::{ShardContext, current};
+pub use context::{ShardContext, current, pause};
 pub use helper::{Helper, HelperFull};
 pub use lane::Lane;
 pub use sender::{Job, PostError, ShardSender};

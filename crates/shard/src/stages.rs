@@ -69,14 +69,14 @@ impl Stages {
         *self.entries.borrow_mut() = stages.into_iter().map(entry).collect();
     }
 
-    /// Polls the stages in order; answers the work done. Never panics: see [`Self::panicked`].
-    pub(crate) fn look(&self, which: Look, budget: usize) -> usize {
+    /// Polls the stages in order, from `at_ns` on, which is now; answers the work done and when it was.
+    /// Never panics: see [`Self::panicked`].
+    pub(crate) fn look(&self, which: Look, budget: usize, mut at_ns: u64) -> (usize, u64) {
         // A stage that is being polled may run code that looks again: once is enough.
-        let Ok(mut entries) = self.entries.try_borrow_mut() else { return 0 };
+        let Ok(mut entries) = self.entries.try_borrow_mut() else { return (0, at_ns) };
         if self.has_panicked() {
-            return 0;
+            return (0, at_ns);
         }
-        let mut at_ns = SystemClock.monotonic_ns();
         let busy_ns = self.busy_ns.take();
         let since_ns = if self.asleep.get() { busy_ns } else { at_ns.saturating_sub(self.looked_ns.get()) };
         self.interval.record(since_ns);
@@ -104,7 +104,7 @@ impl Stages {
             work += done;
         }
         self.looked_ns.set(at_ns);
-        work
+        (work, at_ns)
     }
 
     /// A lower-lane task was polled for so long.

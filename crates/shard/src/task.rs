@@ -40,17 +40,13 @@ impl<F: Future> Future for Measured<F> {
             shard.wait_in_line(lane, &mut self.ticket, context.waker());
             return Poll::Pending;
         }
+        let mut now_ns = SystemClock.monotonic_ns();
         if self.lane != Lane::Telemetry {
-            shard.look_between();
+            now_ns = shard.look_between(now_ns);
         }
-        let from_ns = shard.begin_slice();
-        let allocated = ring::allocations();
+        shard.begin_poll(&self.meter, now_ns);
         let polled = self.future.as_mut().poll(context);
-        self.meter.allocated_since(allocated);
-        let to_ns = SystemClock.monotonic_ns();
-        let took_ns = to_ns.saturating_sub(from_ns);
-        shard.spend(self.lane, took_ns);
-        self.meter.record(shard.id(), took_ns, shard.inner.settings.quantum_ns, to_ns);
+        shard.end_poll(self.lane);
         if !shard.lane_exhausted(self.lane) {
             shard.release_one(self.lane);
         }

@@ -155,6 +155,43 @@ fn telemetry_is_looked_at_between_any_two_lower_polls() {
     }
 }
 
+/// S1: one poll in ten pieces: telemetry is looked at between any two, and each is measured.
+#[test]
+fn telemetry_is_looked_at_in_the_middle_of_a_poll_that_pauses() {
+    for mode in modes() {
+        let telemetry = Shared::default();
+        telemetry.0.busy.set(true);
+        let (to, from): (Sender<u64>, Receiver<u64>) = channel();
+        let stage = telemetry.clone();
+        let shard = start(mode, move |context| {
+            let telemetry = stage.clone();
+            context.spawn(Lane::Event, "long", async move {
+                for _ in 0..10 {
+                    to.send(telemetry.0.polls.get()).expect("the test listens");
+                    let until_ns = SystemClock.monotonic_ns() + 100_000;
+                    while SystemClock.monotonic_ns() < until_ns {}
+                    crate::pause();
+                }
+            });
+            Ok(vec![TestStage::boxed("telemetry", &stage)])
+        });
+        let looks: Vec<u64> = from.iter().collect();
+        assert_eq!(looks.len(), 10);
+        for pair in looks.windows(2) {
+            assert!(pair[1] > pair[0], "a pause without a look at telemetry ({mode})");
+        }
+        // neither a job nor another thread has a poll to pause in
+        assert_eq!(ask(&shard, |_| std::iter::repeat_with(crate::pause).take(3).count()), 3);
+        crate::pause();
+        let sender = shard.sender();
+        end(shard).expect("a clean end");
+        let stats = sender.stats();
+        let long = stats.stage("long").expect("measured");
+        assert!((10..=11).contains(&long.poll.count), "{} pieces ({mode})", long.poll.count);
+        assert!(long.poll.sum_ns >= 10 * 100_000, "all pieces are counted ({mode})");
+    }
+}
+
 /// S2: a lane that never rests has used its budget, and the others still run.
 #[test]
 fn a_flood_in_one_lane_does_not_stop_another() {

@@ -120,6 +120,7 @@ fn step(flow: &Rc<FlowShard>) -> bool {
         (more, desk.drain_sends(), reads, desk.due_run(now))
     };
     for send in sends {
+        shard::pause();
         flow.context.spawn(Lane::Event, "deliver", deliver(Rc::clone(flow), send));
     }
     for wanted in reads {
@@ -185,8 +186,10 @@ async fn deliver(flow: Rc<FlowShard>, send: Send) {
                 id: made.message,
                 timeout: Duration::from_nanos(timeout_ns),
             };
+            shard::pause();
             let exchange = target.target.call(call).await;
             let reads = flow.desk.borrow().outlets()[index].spec.reads_answers();
+            shard::pause();
             report(exchange, target.conflict, reads)
         }
         // without its document a batch can never go out: a dead letter says so
@@ -200,6 +203,7 @@ async fn deliver(flow: Rc<FlowShard>, send: Send) {
             sent: made.address,
         },
     };
+    shard::pause();
     flow.desk.borrow_mut().on_report(index, id, probe, &report, FlowShard::now());
     flow.wanted.notify_one();
 }
@@ -253,8 +257,11 @@ impl Stage for FlowStage {
         if !self.closing {
             return 0; // its driver runs in the event lane
         }
-        let mut disk = self.flow.disk.borrow_mut();
-        usize::from(self.flow.desk.borrow_mut().step(SystemClock.monotonic_ns(), FlowShard::now(), &mut **disk))
+        // in the middle of a step its driver pauses for telemetry, of which this is a stage
+        let (Ok(mut disk), Ok(mut desk)) = (self.flow.disk.try_borrow_mut(), self.flow.desk.try_borrow_mut()) else {
+            return 0;
+        };
+        usize::from(desk.step(SystemClock.monotonic_ns(), FlowShard::now(), &mut **disk))
     }
 
     fn pending(&self) -> bool {

@@ -221,7 +221,8 @@ impl OpenJournal {
         if let Some(file) = journal.wants_prepared().filter(|_| told.segment_bytes <= drive::AHEAD_BYTES_MAX) {
             journal.prepared(file, drive::make_ahead(&storage, file, told.segment_bytes));
         }
-        let desk = self.recovery.finish(journal, FlowShard::now());
+        let mut desk = self.recovery.finish(journal, FlowShard::now());
+        desk.set_pause(shard::pause);
         let _ = site.flows().active.set(desk.alarms().active().map(str::to_owned).collect());
         let wanted = Rc::new(Notify::new());
         let disk = drive::open_disk(context, &self.directory, Rc::clone(&wanted))?;

@@ -128,6 +128,7 @@ pub fn http(told: &config::HttpTarget, concurrency: u32) -> Result<HttpSettings,
     settings.headers =
         told.headers.iter().map(|(name, value)| (name.clone(), SecretText::new(value.clone()))).collect();
     settings.idle_connections = concurrency as usize;
+    settings.pause = shard::pause;
     settings.auth = match &told.auth {
         HttpAuth::None => Auth::None,
         HttpAuth::Bearer(token) => Auth::Bearer(secrets::read(token)?),

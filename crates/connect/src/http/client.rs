@@ -22,7 +22,6 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 
@@ -42,6 +41,7 @@ pub(crate) struct Client {
     connect_timeout: Duration,
     idle_max: usize,
     idle_timeout: Duration,
+    pause: fn(),
     /// Kept connections and since when, the newest last.
     idle: RefCell<Vec<(Box<Connection>, Instant)>>,
 }
@@ -68,6 +68,7 @@ impl Client {
             connect_timeout: settings.connect_timeout,
             idle_max: settings.idle_connections,
             idle_timeout: settings.idle_timeout,
+            pause: settings.pause,
             idle: RefCell::default(),
         })
     }
@@ -107,9 +108,6 @@ impl Client {
             if !connection.is_fit() {
                 continue;
             }
-            // A poll of its own: making a request and handing it to the kernel cost as much each,
-            // and telemetry waits for the end of a poll.
-            yield_now().await;
             match connection.begin(request, sent, deadline).await {
                 Ok(answer) => return Ok((connection, answer)),
                 Err(NotBegun::Failed(error)) => return Err(error),
@@ -151,11 +149,11 @@ impl Client {
         let stream = self.stream().await.map_err(unreachable)?;
         let watcher = Watcher::default();
         let transport = match &self.secure {
-            None => Transport::plain(stream, watcher.clone()),
+            None => Transport::plain(stream, watcher.clone(), self.pause),
             Some((connector, name)) => {
                 let stream = connector.connect(name.clone(), stream).await;
                 let stream = stream.map_err(|error| unreachable(format!("no TLS: {}", chain(&error))))?;
-                Transport::secure(stream, watcher.clone())
+                Transport::secure(stream, watcher.clone(), self.pause)
             }
         };
         Connection::new(transport, watcher).await.map(Box::new)

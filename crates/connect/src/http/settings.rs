@@ -41,6 +41,9 @@ pub struct HttpSettings {
     pub idle_connections: usize,
     /// How long they stay. Default 15 s.
     pub idle_timeout: Duration,
+    /// Called around everything that takes long on the thread, with nothing of the target's borrowed: somebody
+    /// else may have its turn. Default: nothing.
+    pub pause: fn(),
 }
 
 /// How a request says who we are.
@@ -94,6 +97,7 @@ impl HttpSettings {
             answer_bytes_max: ANSWER_BYTES_MAX,
             idle_connections: IDLE_CONNECTIONS,
             idle_timeout: IDLE_TIMEOUT,
+            pause: || {},
         }
     }
 }

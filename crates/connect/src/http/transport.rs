@@ -24,34 +24,41 @@ enum Stream {
 pub(super) struct Transport {
     stream: Stream,
     watcher: Watcher,
+    pause: fn(),
 }
 
 impl Transport {
-    pub(super) fn plain(stream: TcpStream, watcher: Watcher) -> Self {
-        Self { stream: Stream::Plain(stream), watcher }
+    pub(super) fn plain(stream: TcpStream, watcher: Watcher, pause: fn()) -> Self {
+        Self { stream: Stream::Plain(stream), watcher, pause }
     }
 
-    pub(super) fn secure(stream: TlsStream<TcpStream>, watcher: Watcher) -> Self {
-        Self { stream: Stream::Secure(Box::new(stream)), watcher }
+    pub(super) fn secure(stream: TlsStream<TcpStream>, watcher: Watcher, pause: fn()) -> Self {
+        Self { stream: Stream::Secure(Box::new(stream)), watcher, pause }
     }
 }
 
 impl AsyncRead for Transport {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
+        (self.pause)();
+        let read = match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Secure(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
+        };
+        (self.pause)();
+        read
     }
 }
 
 impl AsyncWrite for Transport {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.watcher.borrow().set();
-        match &mut self.stream {
+        (self.pause)();
+        let written = match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Secure(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
+        };
+        (self.pause)();
+        written
     }
 
     fn poll_write_vectored(
@@ -60,10 +67,13 @@ impl AsyncWrite for Transport {
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.watcher.borrow().set();
-        match &mut self.stream {
+        (self.pause)();
+        let written = match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
             Stream::Secure(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
-        }
+        };
+        (self.pause)();
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -107,6 +107,7 @@ impl Desk {
                     is_all = false;
                     break;
                 }
+                (self.wants.pause)();
                 shown += 1;
             }
             if is_all {

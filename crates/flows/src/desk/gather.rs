@@ -125,6 +125,7 @@ impl Desk {
         if let Some(wrong) = publish::wrong(&event) {
             group.wrong.push((at, wrong));
         }
+        self.pause();
         if !group.wrong.is_empty() {
             return;
         }
@@ -136,7 +137,9 @@ impl Desk {
             None => {
                 let (kind, time, event_id) = (event.kind.clone(), event.time, event.id.clone());
                 let body = publish::body(event);
+                self.pause();
                 let draft = message::event_draft(&kind, &id, time, &body);
+                self.pause();
                 group.put((event_id, 1, name), draft, body, None);
             }
         }
@@ -163,6 +166,7 @@ impl Desk {
         if !group.wrong.is_empty() {
             return;
         }
+        self.pause();
         let named = Named::new(&spec.name, &id, &document);
         // within one call, the last of an id is what the next one is compared with
         let before = group.newest.get(&named.name).map(|at| (*at, &group.fresh[*at]));
@@ -181,7 +185,9 @@ impl Desk {
             None => {
                 let (time, key) = (spec.time_of(&document, now), spec.key_of(&document));
                 let body = message::record_body(&spec.name, &id, version, key, document);
+                self.pause();
                 let draft = message::record_draft(&spec.name, &id, version, time, &body);
+                self.pause();
                 group.put((id, version, named.name), draft, body, Some((named, time)));
             }
         }
@@ -219,12 +225,14 @@ impl Desk {
         }
         let begin = if fresh.is_empty() { Offset(0) } else { self.append_entries(&entries, now)? };
         self.groups[kind as usize] += u64::from(!fresh.is_empty());
+        self.pause();
         let offset = |at: usize| Offset(begin.0 + entries.ends().get(at).copied().unwrap_or_default());
         for (at, Fresh { name, version, mut message, document }) in fresh.into_iter().enumerate() {
             if let Some(message) = Arc::get_mut(&mut message) {
                 message.offset = offset(at);
             }
             self.note_named(name, message);
+            self.pause();
             if let Some((named, time)) = document {
                 self.records.put_named(&named, version, offset(at));
                 self.batches.on_record(&self.entities[entity].name, time, now);

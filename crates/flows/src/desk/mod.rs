@@ -38,6 +38,7 @@ use crate::entry::Draft;
 use crate::journal::Journal;
 use crate::letters::Letters;
 use crate::message::{Message, hash128};
+use crate::newest::Newest;
 use crate::outlet::{Outlet, Send, Wants};
 use crate::records::{EntitySpec, RecordBook};
 use crate::runs::BatchBook;
@@ -72,6 +73,8 @@ const PAID_BESIDE: usize = 8;
 const OWED_BYTES_PER_APPEND: usize = 4 << 20;
 /// Message ids that duplicates are known by: the newest.
 pub const IDS_MAX: usize = 1_000_000;
+/// Ids of messages, and of documents, that retention took and one step forgets.
+const FORGOTTEN_PER_STEP: usize = 64;
 /// How often letters are carried forward and the hold is moved, ns.
 const TIDY_NS: i64 = 1_000_000_000;
 /// A flow that has come so far is written down, bytes of the journal.
@@ -159,10 +162,7 @@ pub(crate) struct Ordered {
 
 /// Message ids that duplicates are known by.
 #[derive(Default)]
-pub(crate) struct Ids {
-    known: HashMap<u128, Offset>,
-    order: VecDeque<(u128, Offset)>,
-}
+pub(crate) struct Ids(Newest<Offset>);
 
 impl Ids {
     pub(crate) fn find(&self, stream: &str, id: &str) -> Option<Offset> {
@@ -170,7 +170,7 @@ impl Ids {
     }
 
     fn find_name(&self, name: u128) -> Option<Offset> {
-        self.known.get(&name).copied()
+        self.0.get(name).copied()
     }
 
     pub(crate) fn put(&mut self, stream: &str, id: &str, offset: Offset) {
@@ -178,21 +178,24 @@ impl Ids {
     }
 
     fn put_name(&mut self, name: u128, offset: Offset) {
-        if self.known.insert(name, offset).is_none() {
-            self.order.push_back((name, offset));
+        if self.0.get(name).is_some() {
+            self.0.replace(name, offset);
+            return;
         }
-        if self.order.len() > IDS_MAX
-            && let Some((oldest, _)) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
+        self.0.put(name, offset, offset);
+        if self.0.len() > IDS_MAX {
+            self.0.take_first(|_, _| true);
         }
     }
 
-    fn forget_until(&mut self, oldest: Offset) {
-        while let Some((name, _)) = self.order.front().copied().filter(|(_, offset)| *offset <= oldest) {
-            self.order.pop_front();
-            self.known.remove(&name);
+    /// Forgets what is not behind `oldest`, and no more than `most`; answers how many.
+    fn forget_until(&mut self, oldest: Offset, most: usize) -> usize {
+        let mut forgotten = 0;
+        while forgotten < most && self.0.first().is_some_and(|(_, offset)| offset <= oldest) {
+            self.0.take_first(|_, _| true);
+            forgotten += 1;
         }
+        forgotten
     }
 }
 
@@ -212,6 +215,16 @@ pub(crate) fn note_stream(streams: &mut BTreeSet<String>, stream: &str) {
 }
 
 impl Desk {
+    /// Has something called between two pieces of a step, each of which cannot be divided: somebody else may have
+    /// its turn on the thread. It must not use the desk.
+    pub fn set_pause(&mut self, pause: fn()) {
+        self.wants.pause = pause;
+    }
+
+    fn pause(&self) {
+        (self.wants.pause)();
+    }
+
     /// One step; answers whether there is more to do now.
     pub fn step(&mut self, now_ns: u64, now: TimestampNs, disk: &mut dyn Disk) -> bool {
         // what is owed is written first, so that a snapshot does not speak of what is not
@@ -222,7 +235,9 @@ impl Desk {
             return true;
         }
         self.paid_alone = false;
-        self.poll_journal(now_ns, now, disk) > 0 || paid + self.take_turn(now) > 0
+        let polled = self.poll_journal(now_ns, now, disk) > 0;
+        self.pause();
+        polled || paid + self.take_turn(now) > 0
     }
 
     /// Does one kind of work, the next one that there is: a step stays short whatever else waits.
@@ -230,6 +245,7 @@ impl Desk {
         for _ in 0..TURNS {
             self.turn = (self.turn + 1) % TURNS;
             let may_start = self.owed.is_empty() && !self.closing;
+            self.pause();
             let done = match self.turn {
                 0 => self.commit(now),
                 1 => self.feed(now),
@@ -330,6 +346,7 @@ impl Desk {
                 self.recent_bytes -= oldest.bytes;
                 self.dropped = oldest.offset;
             }
+            self.pause();
             done += 1;
         }
         if self.uncommitted.front().is_none_or(|message| message.offset > durable) {
@@ -388,6 +405,7 @@ impl Desk {
             let outlet = &mut self.outlets[flow];
             outlet.stopped = full;
             outlet.poll(now, &mut self.wants);
+            self.pause();
             ran += 1;
         }
         self.take_wants();
@@ -470,14 +488,14 @@ impl Desk {
 
     /// Carries letters forward, moves the hold, and forgets what retention took.
     fn tidy(&mut self, now: TimestampNs) -> usize {
-        if now.0 - self.tidied.0 < TIDY_NS && now >= self.tidied {
-            return 0;
+        let oldest = self.journal.oldest();
+        let forgotten =
+            self.ids.forget_until(oldest, FORGOTTEN_PER_STEP) + self.records.forget_until(oldest, FORGOTTEN_PER_STEP);
+        if forgotten > 0 || (now.0 - self.tidied.0 < TIDY_NS && now >= self.tidied) {
+            return forgotten;
         }
         self.tidied = now;
         let low = self.low();
-        let oldest = self.journal.oldest();
-        self.records.forget_until(oldest);
-        self.ids.forget_until(oldest);
         // letters in the older half of what is kept move to the front, so that they hold nothing back
         let middle = Offset(oldest.0 + (self.journal.end().0 - oldest.0) / 2);
         let kept = self.journal.end().0 - oldest.0;

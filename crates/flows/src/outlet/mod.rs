@@ -83,8 +83,9 @@ pub(crate) enum Shown {
 }
 
 /// What a flow wants done.
-#[derive(Default)]
 pub struct Wants {
+    /// Called between two pieces of work ([`crate::desk::Desk::set_pause`]).
+    pub(crate) pause: fn(),
     /// Calls to make.
     pub sends: Vec<Send>,
     /// Entries to write.
@@ -94,6 +95,12 @@ pub struct Wants {
     /// Flows and keys of which something ended that was not delivered: what comes next of them waits
     /// until that is durable.
     pub ended: Vec<(usize, u64)>,
+}
+
+impl Default for Wants {
+    fn default() -> Wants {
+        Wants { pause: || {}, sends: Vec::new(), drafts: Vec::new(), replayed: Vec::new(), ended: Vec::new() }
+    }
 }
 
 /// One flow.
@@ -346,6 +353,7 @@ impl Outlet {
     fn act(&mut self, actions: &mut Vec<Action>, line: Option<&AttemptLine>, now: TimestampNs, wants: &mut Wants) {
         let mut at = 0;
         while at < actions.len() {
+            (wants.pause)();
             match actions[at].clone() {
                 Action::Start { id, attempt, probe, .. } => match self.start(id, attempt, probe) {
                     Ok(send) => wants.sends.push(send),
