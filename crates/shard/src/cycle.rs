@@ -119,7 +119,8 @@ impl Cycle {
             if let Some(nap_ns) = self.debt.count(self.context.helper().has_work(), now_ns) {
                 self.nap(nap_ns);
             }
-            let busy_ns = if telemetry + jobs > 0 { u64::MAX } else { spent_ns };
+            // what a lane did not use of a cycle in which it ran went into letting it run
+            let busy_ns = if telemetry + jobs > 0 || spent_ns > 0 { u64::MAX } else { 0 };
             self.context.inner.leisure.borrow_mut().count(now_ns, busy_ns);
             if telemetry + jobs > 0 {
                 self.worked_ns = now_ns;

@@ -7,8 +7,8 @@
 /// How long a stretch is judged at once: short against what a person or a sender notices, long against a poll.
 const STRETCH_NS: u64 = 2_000_000;
 /// The thread has time once at least this part of a stretch was free, and until less than the other was.
-const BEGINS: f64 = 0.5;
-const ENDS: f64 = 0.375;
+const BEGINS: f64 = 0.6;
+const ENDS: f64 = 0.5;
 
 /// The judgement. Times are monotonic, in ns.
 #[derive(Debug, Default)]
@@ -58,15 +58,15 @@ mod tests {
     }
 
     #[test]
-    fn who_is_free_for_half_of_the_time_has_some_until_less_than_three_eighths_are_free() {
+    fn who_is_free_for_three_fifths_of_the_time_has_some_until_less_than_half_are_free() {
         let (mut leisure, mut now_ns) = (Leisure::default(), 1);
         assert!(!leisure.has_time(), "nothing is known yet");
         let mut after = |free| lives(&mut leisure, &mut now_ns, free);
         assert!(!after(0));
-        assert!(!after(9), "not enough to begin");
-        assert!(after(11));
-        assert!(after(9), "and enough to go on");
-        assert!(!after(7));
+        assert!(!after(11), "not enough to begin");
+        assert!(after(13));
+        assert!(after(11), "and enough to go on");
+        assert!(!after(9));
         assert!(after(20));
         assert!(!after(0));
     }

@@ -5,7 +5,7 @@
 //! `taskset -c 1 cargo run --release -p millstream-uring --example disk_writes -- DIRECTORY`
 //!
 //! While the disk works the loop only reads the clock: what it misses, the kernel took on the same core
-//! for the writes. Bounded: eight runs of two seconds, one file of 800 MiB, removed at the end.
+//! for the writes. Bounded: ten runs of two seconds, one file of 800 MiB, removed at the end.
 
 #![expect(unsafe_code, reason = "a ring's operations point into memory that must outlive them")]
 
@@ -34,6 +34,8 @@ enum Way {
     SetAside,
     Written,
     WrittenRegistered,
+    /// Registered, and each write is its own sync.
+    WrittenThrough,
 }
 
 #[derive(Default)]
@@ -49,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("| blocks | writes/s | share of the core | written p50 / p99 | synced p50 / p99 | gaps over 50 µs |");
     println!("|---|---:|---:|---:|---:|---:|");
     for _ in 0..2 {
-        for way in [Way::Growing, Way::SetAside, Way::Written, Way::WrittenRegistered] {
+        for way in [Way::Growing, Way::SetAside, Way::Written, Way::WrittenRegistered, Way::WrittenThrough] {
             let times = run(&path, way);
             std::fs::remove_file(&path)?;
             print(way, times?);
@@ -89,7 +91,7 @@ fn prepare(path: &Path, way: Way, bytes: &[u8]) -> io::Result<File> {
                 return Err(io::Error::last_os_error());
             }
         }
-        Way::Written | Way::WrittenRegistered => {
+        Way::Written | Way::WrittenRegistered | Way::WrittenThrough => {
             for offset in (0..FILE_BYTES - bytes.len()).step_by(bytes.len()) {
                 file.write_all_at(bytes, offset as u64)?;
             }
@@ -108,7 +110,8 @@ fn run(path: &Path, way: Way) -> Result<Times, Box<dyn Error>> {
     }
     let file = prepare(path, way, &buffers[0])?;
     let mut ring: IoUring = IoUring::builder().setup_coop_taskrun().setup_taskrun_flag().build(8)?;
-    if way == Way::WrittenRegistered {
+    let registered = matches!(way, Way::WrittenRegistered | Way::WrittenThrough);
+    if registered {
         let known: Vec<libc::iovec> =
             buffers.iter_mut().map(|b| libc::iovec { iov_base: b.as_mut_ptr().cast(), iov_len: b.len() }).collect();
         // SAFETY: the buffers live until the ring is gone: they are declared before it.
@@ -125,21 +128,29 @@ fn run(path: &Path, way: Way) -> Result<Times, Box<dyn Error>> {
             return Ok(times);
         }
         let bytes = buffers[n].as_ptr();
-        let write = if way == Way::WrittenRegistered {
-            opcode::WriteFixed::new(descriptor, bytes, WRITE_BYTES as u32, n as u16).offset(offset).build()
+        let write = if registered {
+            let flags = if way == Way::WrittenThrough { libc::RWF_DSYNC } else { 0 };
+            opcode::WriteFixed::new(descriptor, bytes, WRITE_BYTES as u32, n as u16)
+                .offset(offset)
+                .rw_flags(flags)
+                .build()
         } else {
             opcode::Write::new(descriptor, bytes, WRITE_BYTES as u32).offset(offset).build()
         };
         // SAFETY: the buffer is neither moved nor freed before `perform` has seen the completion.
         let took = unsafe { perform(&mut ring, write, WRITE_BYTES as i32, &mut times.gaps)? };
         times.write.push(took);
-        let sync = opcode::Fsync::new(descriptor).flags(types::FsyncFlags::DATASYNC).build();
-        // SAFETY: a sync points to no memory.
-        times.sync.push(unsafe { perform(&mut ring, sync, 0, &mut times.gaps)? });
         offset += WRITE_BYTES as u64;
         if offset as usize + WRITE_BYTES > FILE_BYTES {
             return Err("the disk is faster than the file is long".into());
         }
+        if way == Way::WrittenThrough {
+            times.sync.push(Duration::ZERO);
+            continue;
+        }
+        let sync = opcode::Fsync::new(descriptor).flags(types::FsyncFlags::DATASYNC).build();
+        // SAFETY: a sync points to no memory.
+        times.sync.push(unsafe { perform(&mut ring, sync, 0, &mut times.gaps)? });
     }
     Ok(times)
 }

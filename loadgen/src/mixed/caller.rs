@@ -1,15 +1,16 @@
-//! A caller of Millstream's HTTP API over a connection that is kept.
-//!
-//! As little as can be, so that little of the load's core goes into it: HTTP/1.1, bodies with their
-//! length said ahead, one call at a time. What it cannot read is an error and ends the connection.
+//! A caller of Millstream's HTTP API over a connection that is kept: one call at a time.
 
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::Request;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time;
 
-/// Longest answer: head and body.
+/// Longest body of an answer.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Bytes of an answer that belong into a message.
 const SHOWN_BYTES: usize = 300;
@@ -18,107 +19,97 @@ const SHOWN_BYTES: usize = 300;
 pub(super) struct Caller {
     address: SocketAddr,
     patience: Duration,
-    stream: Option<TcpStream>,
-    bytes: Vec<u8>,
-}
-
-/// Status and body; the body lies in the caller's memory until the next call.
-#[derive(Debug, PartialEq)]
-pub(super) struct Answer<'a> {
-    pub(super) status: u16,
-    pub(super) body: &'a [u8],
+    connection: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl Caller {
     pub(super) fn new(address: SocketAddr, patience: Duration) -> Caller {
-        Caller { address, patience, stream: None, bytes: Vec::new() }
+        Caller { address, patience, connection: None }
     }
 
-    /// One call that must be answered with a status of 200 to 299.
-    pub(super) async fn call(&mut self, method: &str, path: &str, body: &str) -> Result<&[u8], String> {
-        let wrong = |why: String| format!("{method} {path}: {why}");
-        let (address, patience) = (self.address, self.patience);
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let mut stream = match self.stream.take() {
-            Some(stream) => stream,
-            None => connect(address).await.map_err(|error| wrong(format!("no connection to {address}: {error}")))?,
+    /// The body of the answer to one call, which must have a status of 200 to 299. A call that went wrong ends
+    /// the connection.
+    pub(super) async fn call(&mut self, method: &str, path: &str, body: &str) -> Result<Bytes, String> {
+        let patience = self.patience;
+        let exchanged = time::timeout(patience, self.exchange(method, path, body.to_owned())).await;
+        let answered = exchanged.unwrap_or_else(|_| Err(format!("no answer within {patience:?}")));
+        answered.map_err(|why| format!("{method} {path}: {why}"))
+    }
+
+    async fn exchange(&mut self, method: &str, path: &str, body: String) -> Result<Bytes, String> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => connect(self.address).await.map_err(|why| format!("no connection to {}: {why}", self.address))?,
         };
-        let exchanged = time::timeout(patience, exchange(&mut stream, request.as_bytes(), &mut self.bytes)).await;
-        let (status, head_bytes) = match exchanged {
-            Ok(done) => done.map_err(wrong)?,
-            Err(_) => return Err(wrong(format!("no answer within {patience:?}"))),
-        };
-        self.stream = Some(stream);
-        let answer = Answer { status, body: &self.bytes[head_bytes..] };
-        if !(200..=299).contains(&answer.status) {
-            let shown = String::from_utf8_lossy(&answer.body[..answer.body.len().min(SHOWN_BYTES)]);
-            return Err(wrong(format!("status {}: {shown}", answer.status)));
+        connection.ready().await.map_err(|error| error.to_string())?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", self.address.to_string())
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| error.to_string())?;
+        let answer = connection.send_request(request).await.map_err(|error| error.to_string())?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| format!("the answer broke off: {error}"))?.to_bytes();
+        if !status.is_success() {
+            let shown = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BYTES)]);
+            return Err(format!("status {status}: {shown}"));
         }
-        Ok(answer.body)
+        self.connection = Some(connection);
+        Ok(body)
     }
 }
 
-async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-/// Sends a request and reads its whole answer into `bytes`: the status and the length of the head.
-async fn exchange(stream: &mut TcpStream, request: &[u8], bytes: &mut Vec<u8>) -> Result<(u16, usize), String> {
-    stream.write_all(request).await.map_err(|error| error.to_string())?;
-    bytes.clear();
-    let mut whole = None;
-    loop {
-        match stream.read_buf(bytes).await {
-            Ok(0) => return Err("the connection ended before the answer did".to_owned()),
-            Ok(_) => {}
-            Err(error) => return Err(error.to_string()),
-        }
-        if whole.is_none() {
-            whole = head(bytes)?;
-        }
-        if let Some((status, head_bytes, length)) = whole {
-            if bytes.len() >= length {
-                bytes.truncate(length);
-                return Ok((status, head_bytes));
-            }
-            bytes.reserve(length - bytes.len());
-        }
-    }
-}
-
-/// Status, length of the head and of the whole; `None` while the head is not whole.
-fn head(bytes: &[u8]) -> Result<Option<(u16, usize, usize)>, String> {
-    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
-        return if bytes.len() > ANSWER_BYTES_MAX { Err("a head without an end".to_owned()) } else { Ok(None) };
-    };
-    let text = std::str::from_utf8(&bytes[..end]).map_err(|_| "a head that is no text".to_owned())?;
-    let mut lines = text.split("\r\n");
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
-    let length = lines
-        .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .and_then(|(_, length)| length.trim().parse::<usize>().ok());
-    match (status, length) {
-        (Some(status), Some(length)) if length <= ANSWER_BYTES_MAX => Ok(Some((status, end + 4, end + 4 + length))),
-        _ => Err(format!("an answer without a status or a length: {text}")),
-    }
+async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>, String> {
+    let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    let (caller, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    // it ends with its caller; what goes wrong with it, the call under way is told
+    tokio::task::spawn_local(async move { drop(connection.await) });
+    Ok(caller)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::task::LocalSet;
+
+    const ANSWERS: [&str; 4] = [
+        "HTTP/1.1 202 Accepted\r\nContent-Length: 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 3\r\n\r\nno!",
+        "nonsense\r\n\r\n",
+    ];
+
+    /// Answers each call with the next of [`ANSWERS`], over as many connections as it takes.
+    async fn serve(listener: TcpListener) {
+        let mut answers = ANSWERS.iter();
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("a caller");
+            let mut bytes = [0; 1024];
+            while stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {
+                let Some(answer) = answers.next() else { return };
+                stream.write_all(answer.as_bytes()).await.expect("a caller that listens");
+            }
+        }
+    }
 
     #[test]
-    fn heads_say_how_long_an_answer_is() {
-        let answer = b"HTTP/1.1 202 Accepted\r\nContent-Length: 5\r\n\r\nhello";
-        assert_eq!(head(answer), Ok(Some((202, 44, 49))));
-        assert_eq!(head(&answer[..20]), Ok(None));
-        assert!(head(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());
-        assert!(head(b"nonsense\r\n\r\n").is_err());
+    fn answers_are_read_whole_and_a_wrong_one_ends_the_connection_only() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        LocalSet::new().block_on(&runtime, async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let mut caller = Caller::new(listener.local_addr().expect("bound"), Duration::from_secs(10));
+            tokio::task::spawn_local(serve(listener));
+            assert_eq!(caller.call("GET", "/a", "").await.expect("a length"), "hello");
+            assert_eq!(caller.call("GET", "/b", "").await.expect("chunks"), "hello");
+            let refused = caller.call("POST", "/c", "{}").await.expect_err("a refusal");
+            assert!(refused.starts_with("POST /c: status 503 Service Unavailable: no!"), "{refused}");
+            caller.call("GET", "/d", "").await.expect_err("no HTTP");
+        });
     }
 }

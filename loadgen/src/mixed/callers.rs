@@ -86,7 +86,7 @@ async fn queries(mut caller: Caller, number: u32, options: Options, account: Sha
         if due_ns >= account.window.end_ns {
             return;
         }
-        let result = caller.call("GET", &path, "").await.map(<[u8]>::len);
+        let result = caller.call("GET", &path, "").await.map(|body| body.len());
         pause_after(&result).await;
         account.note(kind, due_ns, result);
     }
@@ -102,7 +102,7 @@ async fn requests(mut caller: Caller, number: u32, account: Shared) {
         let body = json!({ "caller": number, "number": asked }).to_string();
         let result = match caller.call("POST", &path, &body).await {
             Ok(answer) if answer == REPLY => Ok(answer.len()),
-            Ok(answer) => Err(format!("POST {path}: another reply: {}", String::from_utf8_lossy(answer))),
+            Ok(answer) => Err(format!("POST {path}: another reply: {}", String::from_utf8_lossy(&answer))),
             Err(why) => Err(why),
         };
         pause_after(&result).await;
