@@ -17,7 +17,7 @@ mod past;
 pub mod stretch;
 
 pub use named::{Named, NamedWindow, RollupSpec};
-pub use stretch::{Aggregate, Aggregates};
+pub use stretch::{Aggregate, Aggregates, Point};
 
 use crate::pages::Pages;
 use model::{TimestampNs, Value};

@@ -110,7 +110,7 @@ fn spec(name: &str, every_s: i64, late_s: i64) -> RollupSpec {
 fn named_windows_say_what_their_samples_say_before_and_after_a_restart() {
     let windows = |shard: &Shard, tags: &[TagId]| -> Vec<NamedWindow> {
         let named = &shard.pass.state().rollups.named;
-        let of = |tag: &TagId| ["ten", "minute"].map(|name| named.windows(name, tag.0).copied().collect::<Vec<_>>());
+        let of = |tag: &TagId| ["ten", "minute"].map(|name| named.windows(name, tag.0).collect::<Vec<_>>());
         tags.iter().flat_map(of).flatten().collect()
     };
     let mut known = 0;

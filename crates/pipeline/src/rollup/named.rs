@@ -7,12 +7,17 @@
 //! - R4: memory is bounded by [`NAMED_WINDOWS_MAX`] windows a shard, shared evenly by all rollups of
 //!   all tags. From when on a tag's windows are complete is always known, and what was before.
 //!
+//! - R5: a sample is added once, however many rollups match its tag: where the width of one divides
+//!   another's, a window of the narrower that is over is merged into the wider one's newest. So the
+//!   newest window of a wider rollup is what was merged and what the newest of the narrower holds.
+//!
 //! A rollup of one second that wants no more than the one-second windows have gets no windows here.
 
 use super::stretch::{Before, Point, Stretch};
 use super::{Aggregate, WIDTH_NS};
 use model::{Glob, TimestampNs};
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 
 /// Windows of named rollups that one shard keeps in memory (136 bytes each: 68 MiB).
 pub const NAMED_WINDOWS_MAX: usize = 1 << 19;
@@ -46,6 +51,7 @@ impl RollupSpec {
 
 /// One window of one tag.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C)]
 pub struct NamedWindow {
     /// Its start.
     pub start: TimestampNs,
@@ -66,6 +72,12 @@ impl NamedWindow {
     fn add(&mut self, point: Point) {
         self.is_whole &= self.stretch.add(point);
     }
+
+    /// A window within it, behind all that it has.
+    fn take_in(&mut self, part: &NamedWindow) {
+        self.stretch.merge(&part.stretch);
+        self.is_whole &= part.is_whole;
+    }
 }
 
 const NONE: TimestampNs = TimestampNs(i64::MIN);
@@ -85,9 +97,15 @@ struct Ring {
 /// One rollup's windows: the newest of each tag in an array of its own, as with the one-second ones.
 struct Book {
     spec: RollupSpec,
+    /// By tag.
     ring_of: Vec<u32>,
+    /// By tag: its ring, where samples come here and not by way of another book.
+    direct_of: Vec<u32>,
+    directs: usize,
     open: Vec<NamedWindow>,
     rings: Vec<Ring>,
+    /// By ring: the book whose windows it is made of (R5).
+    fed_by: Vec<Option<NonZeroU32>>,
 }
 
 /// The windows of all rollups of a shard.
@@ -102,15 +120,17 @@ pub struct Named {
     /// Bytes that the rings' windows take.
     window_bytes: isize,
     late_dropped: u64,
+    /// Samples of a run that do not belong to the newest window: book and tag. Its memory is used again.
+    elsewhere: Vec<(usize, u32, Point)>,
 }
 
 impl Named {
     /// The rollups that there are, in place of those before. Tags must be [declared](Self::declare)
     /// again.
     pub fn configure(&mut self, specs: Vec<RollupSpec>) {
-        let book = |spec| Book { spec, ring_of: Vec::new(), open: Vec::new(), rings: Vec::new() };
-        let mut books: Vec<Book> = specs.into_iter().filter(|spec| !spec.is_basic()).map(book).collect();
-        // the widest first: a query takes the first that fits, which has the fewest windows
+        let mut books: Vec<Book> = specs.into_iter().filter(|spec| !spec.is_basic()).map(Book::new).collect();
+        // the widest first: a query takes the first that fits, which has the fewest windows; and whoever feeds a
+        // book stands behind it
         books.sort_by_key(|book| std::cmp::Reverse(book.spec.every_ns));
         *self = Named { books, ..Named::default() };
     }
@@ -138,6 +158,26 @@ impl Named {
         }
         self.known[at] = true;
         self.has_any[at] = any;
+        (0..self.books.len()).for_each(|book| self.find_feeder(book, tag));
+    }
+
+    /// Finds the widest book that can feed another with a tag's windows.
+    fn find_feeder(&mut self, at: usize, tag: u32) {
+        let (wider, narrower) = self.books.split_at_mut(at + 1);
+        let book = &mut wider[at];
+        let Some(ring) = book.ring_of(tag) else { return };
+        let every_ns = book.spec.every_ns;
+        let feeds = |other: &Book| {
+            other.spec.every_ns < every_ns && every_ns % other.spec.every_ns == 0 && other.ring_of(tag).is_some()
+        };
+        let feeder = narrower.iter().position(feeds).and_then(|behind| NonZeroU32::new((at + 1 + behind) as u32));
+        book.fed_by[ring] = feeder;
+        if feeder.is_none() {
+            let tags = book.direct_of.len().max(tag as usize + 1);
+            book.direct_of.resize(tags, NO_RING);
+            book.direct_of[tag as usize] = ring as u32;
+            book.directs += 1;
+        }
     }
 
     /// Whether no tag has a rollup.
@@ -170,33 +210,125 @@ impl Named {
         received: TimestampNs,
         points: impl Iterator<Item = Point> + Clone,
     ) {
-        let depth = (NAMED_WINDOWS_MAX / self.rings.max(1)).clamp(NAMED_DEPTH_MIN, NAMED_DEPTH_MAX);
-        for book in &mut self.books {
+        let mut elsewhere = std::mem::take(&mut self.elsewhere);
+        for (at, book) in self.books.iter_mut().enumerate().filter(|(_, book)| book.directs > 0) {
             let start = time.window_start(book.spec.every_ns);
-            let rings = book.ring_of.get(first as usize..).unwrap_or_default();
-            for (ring, point) in rings.iter().zip(points.clone()) {
+            let rings = book.direct_of.get(first as usize..).unwrap_or_default();
+            for (behind, (ring, point)) in rings.iter().zip(points.clone()).enumerate() {
                 let Some(open) = book.open.get_mut(*ring as usize) else { continue };
                 if open.start == start {
                     open.add(point);
                 } else {
-                    let ring = &mut book.rings[*ring as usize];
-                    self.window_bytes -= ring.window_bytes();
-                    let is_late = received > start.plus_ns(book.spec.every_ns).plus_ns(book.spec.late_ns);
-                    let is_dropped = ring.add_elsewhere(open, start, point, is_late);
-                    self.late_dropped += u64::from(is_dropped);
-                    ring.shorten(depth, book.spec.every_ns);
-                    self.window_bytes += ring.window_bytes();
+                    elsewhere.push((at, first + behind as u32, point));
                 }
             }
         }
+        elsewhere.drain(..).for_each(|(at, tag, point)| self.add_elsewhere(at, tag, point, received));
+        self.elsewhere = elsewhere;
+    }
+
+    /// A sample that does not belong to the newest window of a book.
+    #[cold]
+    fn add_elsewhere(&mut self, at: usize, tag: u32, point: Point, received: TimestampNs) {
+        let book = &self.books[at];
+        let Some(ring) = book.ring_of(tag) else { return };
+        let start = point.time.window_start(book.spec.every_ns);
+        if start > book.open[ring].start {
+            self.advance(at, tag, point.time);
+            let open = &mut self.books[at].open[ring];
+            if open.start == start {
+                open.add(point);
+            }
+        } else {
+            self.add_before(at, tag, point, received);
+        }
+    }
+
+    /// A sample that is older than the newest window of a book, or than that of the book that feeds it.
+    fn add_before(&mut self, at: usize, tag: u32, point: Point, received: TimestampNs) {
+        let depth = self.depth();
+        let book = &mut self.books[at];
+        let Some(ring) = book.ring_of(tag) else { return };
+        let start = point.time.window_start(book.spec.every_ns);
+        let (ring, open) = (&mut book.rings[ring], &mut book.open[ring]);
+        if start == open.start {
+            open.add(point); // its feeder has passed it; those that this book feeds get it with the window
+            return;
+        }
+        if start > open.start {
+            ring.is_before_lost = true; // it has no window yet, because samples that are not known may be in it
+        } else {
+            let is_late = received > start.plus_ns(book.spec.every_ns).plus_ns(book.spec.late_ns);
+            self.window_bytes -= ring.window_bytes();
+            self.late_dropped += u64::from(ring.add_before(start, point, is_late));
+            ring.shorten(depth, book.spec.every_ns);
+            self.window_bytes += ring.window_bytes();
+        }
+        for fed in (0..at).rev() {
+            if self.feeds(at, fed, tag) {
+                self.add_before(fed, tag, point, received);
+            }
+        }
+    }
+
+    /// A tag's newest window of a book is over: the one of this time begins, here and where it is fed.
+    fn advance(&mut self, at: usize, tag: u32, time: TimestampNs) {
+        let depth = self.depth();
+        let Some(ring) = self.books[at].ring_of(tag) else { return };
+        let over = self.books[at].open[ring];
+        for fed in (0..at).rev() {
+            if !self.feeds(at, fed, tag) {
+                continue;
+            }
+            let book = &mut self.books[fed];
+            let Some(open) = book.ring_of(tag).and_then(|ring| book.open.get_mut(ring)) else { continue };
+            if over.start != NONE && open.start == over.start.window_start(book.spec.every_ns) {
+                open.take_in(&over);
+            }
+            if time.window_start(book.spec.every_ns) > open.start {
+                self.advance(fed, tag, time);
+            }
+        }
+        let book = &mut self.books[at];
+        let (every_ns, ring, open) = (book.spec.every_ns, &mut book.rings[ring], &mut book.open[ring]);
+        self.window_bytes -= ring.window_bytes();
+        ring.begin(open, time.window_start(every_ns));
+        ring.shorten(depth, every_ns);
+        self.window_bytes += ring.window_bytes();
+    }
+
+    /// Whether a book's windows of a tag are made of another's.
+    fn feeds(&self, at: usize, fed: usize, tag: u32) -> bool {
+        let book = &self.books[fed];
+        book.ring_of(tag).and_then(|ring| book.fed_by[ring]).is_some_and(|feeder| feeder.get() as usize == at)
+    }
+
+    /// Windows of one rollup of one tag.
+    fn depth(&self) -> usize {
+        (NAMED_WINDOWS_MAX / self.rings.max(1)).clamp(NAMED_DEPTH_MIN, NAMED_DEPTH_MAX)
+    }
+
+    /// The windows of a book and tag: those before, and the newest as it is now.
+    fn ring(&self, at: usize, tag: u32) -> Option<(&Ring, NamedWindow)> {
+        let book = &self.books[at];
+        let ring = book.ring_of(tag)?;
+        let mut open = book.open[ring];
+        if let Some((_, newest)) = book.fed_by[ring].and_then(|feeder| self.ring(feeder.get() as usize, tag))
+            && newest.start != NONE
+            && newest.start.window_start(book.spec.every_ns) == open.start
+        {
+            open.take_in(&newest);
+        }
+        Some((&book.rings[ring], open))
     }
 
     /// Bytes of memory that these windows take.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let book = |book: &Book| {
-            let open = book.ring_of.capacity() * size_of::<u32>() + book.open.capacity() * size_of::<NamedWindow>();
-            open + book.rings.capacity() * size_of::<Ring>()
+            let tags = (book.ring_of.capacity() + book.direct_of.capacity()) * size_of::<u32>();
+            let windows = book.open.capacity() * size_of::<NamedWindow>() + book.rings.capacity() * size_of::<Ring>();
+            tags + windows + book.fed_by.capacity() * size_of::<Option<NonZeroU32>>()
         };
         let lists = self.known.capacity() + self.has_any.capacity() + self.books.iter().map(book).sum::<usize>();
         lists + usize::try_from(self.window_bytes).unwrap_or(0)
@@ -210,9 +342,9 @@ impl Named {
     }
 
     /// The windows of one rollup of a tag that are in memory, oldest first.
-    pub fn windows(&self, rollup: &str, tag: u32) -> impl Iterator<Item = &NamedWindow> {
-        let book = self.books.iter().find(move |book| book.spec.name == rollup);
-        book.and_then(|book| book.ring(tag)).into_iter().flat_map(|(ring, open)| ring.and(open))
+    pub fn windows(&self, rollup: &str, tag: u32) -> impl Iterator<Item = NamedWindow> {
+        let book = self.books.iter().position(|book| book.spec.name == rollup);
+        book.and_then(|book| self.ring(book, tag)).into_iter().flat_map(|(ring, open)| ring.and(open))
     }
 
     /// Hands over the windows of a tag that make up `[from, to)`, and answers what was before. They
@@ -226,19 +358,31 @@ impl Named {
         every_ns: Option<i64>,
         on: &mut dyn FnMut(&NamedWindow),
     ) -> Option<Before> {
-        let fits = |book: &&Book| every_ns.is_none_or(|every_ns| every_ns % book.spec.every_ns == 0);
-        let found = self.books.iter().filter(fits).find_map(|book| {
-            let (ring, open) = book.ring(tag)?;
+        let fits = |book: &Book| every_ns.is_none_or(|every_ns| every_ns % book.spec.every_ns == 0);
+        let found = self.books.iter().enumerate().filter(|(_, book)| fits(book)).find_map(|(at, book)| {
+            let (ring, open) = self.ring(at, tag)?;
             let before = ring.covers(open, from, to, book.spec.every_ns)?;
             Some((ring, open, before, from.window_start(book.spec.every_ns)))
         });
         let (ring, open, before, first) = found?;
-        ring.within(open, first, to).for_each(on);
+        ring.within(open, first, to).for_each(|window| on(&window));
         Some(before)
     }
 }
 
 impl Book {
+    fn new(spec: RollupSpec) -> Book {
+        Book {
+            spec,
+            ring_of: Vec::new(),
+            direct_of: Vec::new(),
+            directs: 0,
+            open: Vec::new(),
+            rings: Vec::new(),
+            fed_by: Vec::new(),
+        }
+    }
+
     fn give_ring(&mut self, tag: usize, since: Option<TimestampNs>) {
         if self.ring_of.len() <= tag {
             self.ring_of.resize(tag + 1, NO_RING);
@@ -246,12 +390,12 @@ impl Book {
         self.ring_of[tag] = self.open.len() as u32;
         self.open.push(NamedWindow::new(NONE));
         let complete_from = since.map(|since| since.window_start(self.spec.every_ns).plus_ns(self.spec.every_ns));
+        self.fed_by.push(None);
         self.rings.push(Ring { complete_from, is_before_lost: since.is_some(), ..Ring::default() });
     }
 
-    fn ring(&self, tag: u32) -> Option<(&Ring, &NamedWindow)> {
-        let at = *self.ring_of.get(tag as usize)? as usize;
-        self.rings.get(at).zip(self.open.get(at))
+    fn ring_of(&self, tag: u32) -> Option<usize> {
+        self.ring_of.get(tag as usize).map(|ring| *ring as usize).filter(|ring| *ring < self.rings.len())
     }
 }
 
@@ -260,21 +404,21 @@ impl Ring {
         (self.windows.capacity() * size_of::<NamedWindow>()) as isize
     }
 
-    /// A sample that does not belong to the newest window. Answers whether it came too late.
-    #[cold]
-    fn add_elsewhere(&mut self, open: &mut NamedWindow, start: TimestampNs, point: Point, is_late: bool) -> bool {
-        if start > open.start {
-            if self.complete_from.is_some_and(|from| start < from) {
-                self.is_before_lost = true;
-                return false;
-            }
-            if open.start != NONE {
-                self.windows.push_back(*open);
-            }
-            *open = NamedWindow::new(start);
-            open.add(point);
-            return false;
+    /// The newest window is over, and the one with this start, which is behind it, begins; unless there may have
+    /// been samples in it that are not known.
+    fn begin(&mut self, open: &mut NamedWindow, start: TimestampNs) {
+        if self.complete_from.is_some_and(|from| start < from) {
+            self.is_before_lost = true;
+            return;
         }
+        if open.start != NONE {
+            self.windows.push_back(*open);
+        }
+        *open = NamedWindow::new(start);
+    }
+
+    /// A sample of a window before the newest. Answers whether it came too late.
+    fn add_before(&mut self, start: TimestampNs, point: Point, is_late: bool) -> bool {
         if self.complete_from.is_some_and(|from| start < from) {
             // beyond memory: the log has it, and it may be newer than what is known to be before
             self.is_before_lost = true;
@@ -311,29 +455,24 @@ impl Ring {
     }
 
     /// All windows, oldest first.
-    fn and<'w>(&'w self, open: &'w NamedWindow) -> impl DoubleEndedIterator<Item = &'w NamedWindow> {
-        self.windows.iter().chain(Some(open).filter(|open| open.start != NONE))
+    fn and(&self, open: NamedWindow) -> impl DoubleEndedIterator<Item = NamedWindow> {
+        self.windows.iter().copied().chain(Some(open).filter(|open| open.start != NONE))
     }
 
     /// Those that start in `[first, to)`.
-    fn within<'w>(
-        &'w self,
-        open: &'w NamedWindow,
-        first: TimestampNs,
-        to: TimestampNs,
-    ) -> impl Iterator<Item = &'w NamedWindow> {
+    fn within(&self, open: NamedWindow, first: TimestampNs, to: TimestampNs) -> impl Iterator<Item = NamedWindow> {
         let at = self.windows.partition_point(|window| window.start < first);
         let open = Some(open).filter(|open| open.start != NONE && open.start >= first);
-        self.windows.range(at..).chain(open).take_while(move |window| window.start < to)
+        self.windows.range(at..).copied().chain(open).take_while(move |window| window.start < to)
     }
 
     /// What was before `[from, to)`, if memory has all of that range and no window reaches beyond it.
-    fn covers(&self, open: &NamedWindow, from: TimestampNs, to: TimestampNs, every_ns: i64) -> Option<Before> {
+    fn covers(&self, open: NamedWindow, from: TimestampNs, to: TimestampNs, every_ns: i64) -> Option<Before> {
         let first = from.window_start(every_ns);
         if self.complete_from.is_some_and(|complete| complete > first) {
             return None;
         }
-        let inside = |window: &NamedWindow| {
+        let inside = |window: NamedWindow| {
             let (begin, end) = (window.stretch.begin(), window.stretch.end());
             window.is_whole && begin.is_none_or(|begin| begin >= from) && end.is_none_or(|end| end < to)
         };
@@ -404,13 +543,13 @@ mod tests {
         add(&mut named, 3, 10, 10, 1.0);
         add(&mut named, 3, 70, 70, 2.0);
         add(&mut named, 3, 50, 90, 3.0);
-        let first = *named.windows("minute", 3).next().expect("there");
+        let first = named.windows("minute", 3).next().expect("there");
         assert_eq!((first.revision, first.is_whole, first.stretch.count()), (1, true, 2));
         add(&mut named, 3, 20, 90, 4.0);
-        let first = *named.windows("minute", 3).next().expect("there");
+        let first = named.windows("minute", 3).next().expect("there");
         assert_eq!((first.revision, first.is_whole, first.stretch.count()), (2, false, 3), "older than one it has");
         add(&mut named, 3, 40, 91, 4.0);
-        let first = *named.windows("minute", 3).next().expect("there");
+        let first = named.windows("minute", 3).next().expect("there");
         assert_eq!((first.revision, first.stretch.count(), named.late_dropped()), (2, 3, 1));
     }
 
@@ -449,5 +588,73 @@ mod tests {
         let from = from.plus_ns(60 * S);
         let before = named.read(3, (from, to), None, &mut |_| ()).expect("the window that went tells it again");
         assert_eq!(before.base.map(|point| point.number), Some(10.0));
+    }
+
+    /// R5: rollups that feed each other say what each says alone, with samples that come late, twice, bad, or
+    /// from before what is known; what is whole alone is whole then, too.
+    #[test]
+    fn rollups_that_are_fed_say_what_they_say_alone() {
+        let widths = [1, 2, 3, 6, 60, 90];
+        let spec = |width: i64| RollupSpec {
+            name: format!("{width}"),
+            every_ns: width * S,
+            ..minute(&[Aggregate::Delta], width % 7)
+        };
+        let mut late = 0;
+        for seed in 0..60_u64 {
+            let since = (seed % 3 == 0).then_some(TimestampNs(10 * S));
+            let of = |specs: Vec<RollupSpec>| {
+                let mut named = Named::default();
+                named.configure(specs);
+                (0..3).for_each(|tag| named.declare(tag, "a/x", since));
+                named
+            };
+            let mut all = of(widths.map(spec).to_vec());
+            let mut alone: Vec<Named> = widths.iter().map(|width| of(vec![spec(*width)])).collect();
+            let mut random = seed;
+            let mut next = |below: u64| {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (random >> 33) % below
+            };
+            let mut now = 0;
+            for _ in 0..400 {
+                now += next(3) as i64 * S / 2;
+                let back = if next(10) == 0 { next(40) as i64 * S / 2 } else { 0 };
+                let (time, received) = (TimestampNs((now - back).max(0)), TimestampNs(now));
+                let number = if next(20) == 0 { f64::NAN } else { next(100) as f64 };
+                let point = Point { time, number, usable: next(12) > 0 };
+                let (first, count) = (next(3) as u32, 1 + next(3) as usize);
+                for named in alone.iter_mut().chain([&mut all]) {
+                    named.add_run(first, time, received, std::iter::repeat_n(point, count));
+                }
+            }
+            for (width, alone) in widths.iter().zip(&alone) {
+                for tag in 0..3 {
+                    let of = |named: &Named| named.windows(&width.to_string(), tag).collect::<Vec<_>>();
+                    let (fed, alone) = (of(&all), of(alone));
+                    assert_eq!(fed.len(), alone.len());
+                    for (fed, alone) in fed.iter().zip(&alone) {
+                        assert_eq!((fed.start, fed.revision), (alone.start, alone.revision), "{width} s, seed {seed}");
+                        assert!(fed.is_whole || !alone.is_whole, "{width} s, seed {seed}");
+                        if alone.is_whole {
+                            let end = alone.start.plus_ns(width * S);
+                            let said =
+                                |window: &NamedWindow| window.stretch.finish(window.start, end, &Before::default());
+                            assert_eq!(said(fed), said(alone), "{width} s, seed {seed}");
+                        }
+                    }
+                }
+            }
+            assert_eq!(all.late_dropped(), alone.iter().map(Named::late_dropped).sum::<u64>());
+            late += all.late_dropped();
+            let asks = |named: &Named, from: i64, to: i64| {
+                named.read(1, (TimestampNs(from * S), TimestampNs(to * S)), Some(60 * S), &mut |_| ()).is_some()
+            };
+            for (from, to) in [(0, 60), (0, 180), (60, 120), (60, 600)] {
+                let any_alone = alone.iter().any(|alone| asks(alone, from, to));
+                assert!(asks(&all, from, to) || !any_alone, "{from} to {to}, seed {seed}");
+            }
+        }
+        assert!(late > 0, "nothing came too late");
     }
 }

@@ -75,36 +75,45 @@ impl Before {
     }
 }
 
-/// What consecutive samples add up to. 120 bytes.
+/// What consecutive samples add up to. 120 bytes; what every sample changes stands together.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C)]
 pub struct Stretch {
-    /// Samples that are not bad.
-    count: u32,
-    /// Those of them that have a number.
-    numbers: u32,
-    min: f64,
-    max: f64,
-    sum: f64,
-    /// Time of the first sample, of whatever quality; behind `end` where there is none.
-    begin: TimestampNs,
     /// Time of the last sample.
     end: TimestampNs,
-    first: f64,
-    first_time: TimestampNs,
+    /// Last number.
     last: f64,
-    last_time: TimestampNs,
     /// Number × ns, from `begin` to `end`.
     area: f64,
-    /// Time with a number, from `begin` to `end`, in ns.
-    covered_ns: i64,
-    /// Time that was not bad, from `begin` to `end`, in ns.
-    good_ns: i64,
+    sum: f64,
+    min: f64,
+    max: f64,
     /// What counters showed when they began again, added up.
     resets: f64,
+    /// Samples that are not bad.
+    count: u32,
+    /// Those of them that have no number.
+    blanks: u32,
     /// Whether the last sample is not bad.
     end_usable: bool,
     /// Whether the last sample has a number.
     end_number: bool,
+    /// Time of the first sample, of whatever quality; behind `end` where there is none.
+    begin: TimestampNs,
+    first: f64,
+    first_time: TimestampNs,
+    /// Time of the last number, where the last sample has none.
+    last_time: TimestampNs,
+    /// Time without a number, from `begin` to `end`, in ns.
+    blank_ns: i64,
+    /// Time that was bad, from `begin` to `end`, in ns.
+    bad_ns: i64,
+}
+
+/// From one time to another, in ns; 0 where that one is not later.
+#[inline]
+fn ns(from: TimestampNs, to: TimestampNs) -> i64 {
+    to.0.saturating_sub(from.0).max(0)
 }
 
 impl Default for Stretch {
@@ -116,23 +125,23 @@ impl Default for Stretch {
 impl Stretch {
     /// No samples.
     pub const EMPTY: Stretch = Stretch {
-        count: 0,
-        numbers: 0,
+        end: TimestampNs(i64::MIN),
+        last: f64::NAN,
+        area: 0.0,
+        sum: 0.0,
         min: f64::INFINITY,
         max: f64::NEG_INFINITY,
-        sum: 0.0,
-        begin: TimestampNs(i64::MAX),
-        end: TimestampNs(i64::MIN),
-        first: f64::NAN,
-        first_time: TimestampNs(i64::MAX),
-        last: f64::NAN,
-        last_time: TimestampNs(i64::MIN),
-        area: 0.0,
-        covered_ns: 0,
-        good_ns: 0,
-        resets: 0.0,
+        count: 0,
+        blanks: 0,
         end_usable: false,
         end_number: false,
+        begin: TimestampNs(i64::MAX),
+        first: f64::NAN,
+        first_time: TimestampNs(i64::MAX),
+        last_time: TimestampNs(i64::MIN),
+        blank_ns: 0,
+        bad_ns: 0,
+        resets: 0.0,
     };
 
     /// Whether it holds no sample at all.
@@ -151,7 +160,12 @@ impl Stretch {
     /// Whether any sample has a number.
     #[must_use]
     pub const fn has_number(&self) -> bool {
-        self.numbers > 0
+        self.count > self.blanks
+    }
+
+    /// Time of the last number.
+    const fn last_time(&self) -> TimestampNs {
+        if self.end_number { self.end } else { self.last_time }
     }
 
     /// Time of the first sample, of whatever quality.
@@ -170,50 +184,65 @@ impl Stretch {
     /// the order of samples is wrong from then on; answers false then.
     #[inline]
     pub fn add(&mut self, point: Point) -> bool {
+        if !(self.end_number && point.is_number() && point.time >= self.end) {
+            return self.add_any(point);
+        }
+        self.area += self.last * ns(self.end, point.time) as f64;
+        self.end = point.time;
+        self.count = self.count.saturating_add(1);
+        self.add_number(point.number);
+        true
+    }
+
+    /// The first sample, one behind a gap, one without a number, one that is late.
+    fn add_any(&mut self, point: Point) -> bool {
         let ordered = point.time >= self.end;
+        let (is_number, newest) = (point.is_number(), point.time >= self.last_time());
         if ordered {
             self.hold_until(point.time);
-            self.end = point.time;
-            self.end_usable = point.usable;
-            self.end_number = point.is_number();
+            (self.last_time, self.end) = (self.last_time(), point.time);
+            (self.end_usable, self.end_number) = (point.usable, is_number);
         }
         self.begin = self.begin.min(point.time);
         self.count = self.count.saturating_add(u32::from(point.usable));
-        if point.is_number() {
-            self.add_number(point);
+        self.blanks = self.blanks.saturating_add(u32::from(point.usable && !is_number));
+        if is_number && point.time < self.first_time {
+            (self.first, self.first_time) = (point.number, point.time);
+        }
+        if is_number && newest {
+            self.add_number(point.number);
+            self.last_time = point.time;
+        } else if is_number {
+            self.min = self.min.min(point.number);
+            self.max = self.max.max(point.number);
+            self.sum += point.number;
         }
         ordered
     }
 
+    /// A number that is newer than those before.
     #[inline]
-    fn add_number(&mut self, point: Point) {
-        self.numbers = self.numbers.saturating_add(1);
-        self.min = self.min.min(point.number);
-        self.max = self.max.max(point.number);
-        self.sum += point.number;
-        if point.time < self.first_time {
-            self.first = point.number;
-            self.first_time = point.time;
-        }
-        if point.time >= self.last_time {
-            if point.number < self.last {
-                self.resets += self.last;
-            }
-            self.last = point.number;
-            self.last_time = point.time;
-        }
+    fn add_number(&mut self, number: f64) {
+        // plain comparisons, because a number is never NaN here; none is a branch, which noise would make
+        // the processor guess wrong every other time
+        self.min = if number < self.min { number } else { self.min };
+        self.max = if number > self.max { number } else { self.max };
+        self.sum += number;
+        self.resets += if number < self.last { self.last } else { 0.0 };
+        self.last = number;
     }
 
     /// What was last holds until this time.
     #[inline]
     fn hold_until(&mut self, time: TimestampNs) {
-        let ns = if self.is_empty() { 0 } else { time.0.saturating_sub(self.end.0).max(0) };
-        if self.end_usable {
-            self.good_ns += ns;
+        let ns = if self.is_empty() { 0 } else { ns(self.end, time) };
+        if !self.end_usable {
+            self.bad_ns += ns;
         }
-        if self.end_number && ns > 0 {
+        if !self.end_number {
+            self.blank_ns += ns;
+        } else if ns > 0 {
             self.area += self.last * ns as f64;
-            self.covered_ns += ns;
         }
     }
 
@@ -224,17 +253,19 @@ impl Stretch {
         }
         self.hold_until(next.begin);
         self.area += next.area;
-        self.covered_ns += next.covered_ns;
-        self.good_ns += next.good_ns;
+        self.blank_ns += next.blank_ns;
+        self.bad_ns += next.bad_ns;
         self.count = self.count.saturating_add(next.count);
-        self.numbers = self.numbers.saturating_add(next.numbers);
+        self.blanks = self.blanks.saturating_add(next.blanks);
         self.min = self.min.min(next.min);
         self.max = self.max.max(next.max);
         self.sum += next.sum;
         self.begin = self.begin.min(next.begin);
+        let last_time = if next.has_number() { next.last_time() } else { self.last_time() };
         self.end = next.end;
         (self.end_usable, self.end_number) = (next.end_usable, next.end_number);
-        if next.numbers > 0 {
+        self.last_time = last_time;
+        if next.has_number() {
             if next.first_time < self.first_time {
                 (self.first, self.first_time) = (next.first, next.first_time);
             }
@@ -242,14 +273,14 @@ impl Stretch {
                 self.resets += self.last;
             }
             self.resets += next.resets;
-            (self.last, self.last_time) = (next.last, next.last_time);
+            self.last = next.last;
         }
     }
 
     /// What it leaves to a span that begins behind it.
     pub fn leave_to(&self, before: &mut Before) {
-        if self.numbers > 0 {
-            before.note(Point { time: self.last_time, number: self.last, usable: true });
+        if self.has_number() {
+            before.note(Point { time: self.last_time(), number: self.last, usable: true });
         }
         if !self.is_empty() {
             let number = if self.end_number { self.last } else { f64::NAN };
@@ -260,19 +291,17 @@ impl Stretch {
     /// The aggregates of the span `[from, to)` in which all of its samples lie.
     #[must_use]
     pub fn finish(&self, from: TimestampNs, to: TimestampNs, before: &Before) -> Aggregates {
-        let ns = |from: TimestampNs, to: TimestampNs| to.0.saturating_sub(from.0).max(0);
+        let numbers = self.has_number();
         let mut whole = *self;
-        let numbers = self.numbers > 0;
-        if whole.is_empty() {
-            (whole.begin, whole.end) = (to, to);
-        }
-        let lead_ns = ns(from, whole.begin);
         whole.hold_until(to);
+        let (begin, own_ns) = if self.is_empty() { (to, 0) } else { (self.begin, ns(self.begin, to)) };
+        let (mut good_ns, mut covered_ns) = (own_ns - whole.bad_ns, own_ns - whole.blank_ns);
+        let lead_ns = ns(from, begin);
         if let Some(held) = before.held {
-            whole.good_ns += if held.usable { lead_ns } else { 0 };
+            good_ns += if held.usable { lead_ns } else { 0 };
             if held.is_number() && lead_ns > 0 {
                 whole.area += held.number * lead_ns as f64;
-                whole.covered_ns += lead_ns;
+                covered_ns += lead_ns;
             }
         }
         let start = before.base.map(|base| base.number);
@@ -289,14 +318,14 @@ impl Stretch {
             count: u64::from(self.count),
             min: numbers.then_some(self.min),
             max: numbers.then_some(self.max),
-            average: numbers.then(|| self.sum / f64::from(self.numbers)),
-            time_average: (whole.covered_ns > 0).then(|| whole.area / whole.covered_ns as f64),
+            average: numbers.then(|| self.sum / f64::from(self.count - self.blanks)),
+            time_average: (covered_ns > 0).then(|| whole.area / covered_ns as f64),
             first: numbers.then_some(self.first),
             last: numbers.then_some(self.last),
             delta,
-            percent_good: (width_ns > 0).then(|| 100.0 * whole.good_ns as f64 / width_ns as f64),
+            percent_good: (width_ns > 0).then(|| 100.0 * good_ns as f64 / width_ns as f64),
             first_time: numbers.then_some(self.first_time),
-            last_time: numbers.then_some(self.last_time),
+            last_time: numbers.then_some(self.last_time()),
         }
     }
 }
