@@ -5,9 +5,15 @@ use crate::server::backend::each_tag;
 use crate::server::site::Site;
 use batch::Figure;
 use flows::runs::FigureSpec;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use model::{Glob, TimestampNs};
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
+
+/// Tags that are asked for before the first has answered: each answer takes a duty cycle of its shard, which is
+/// milliseconds where all lanes are full.
+const ASKED_AT_ONCE: usize = 16;
 
 /// The figures that a batch asks for; a tag without data in the period has no value.
 ///
@@ -21,11 +27,17 @@ pub async fn of(
 ) -> Result<Vec<Figure>, String> {
     let mut figures = Vec::new();
     for spec in specs {
-        for (tag, unit) in tags(site, &Glob::new(&spec.match_)).await {
-            if figures.len() >= batch::FIGURES_MAX {
-                return Err(format!("more than {} figures; match fewer tags", batch::FIGURES_MAX));
-            }
+        let tags = tags(site, &Glob::new(&spec.match_)).await;
+        if figures.len() + tags.len() > batch::FIGURES_MAX {
+            return Err(format!("more than {} figures; match fewer tags", batch::FIGURES_MAX));
+        }
+        let ask = |(tag, unit): (String, String)| async move {
             let found = answers::aggregates(site, &tag, from, to).await.map_err(|error| format!("{tag}: {error:?}"))?;
+            shard::pause();
+            Ok::<_, String>((tag, unit, found))
+        };
+        let mut asked = pin!(stream::iter(tags).map(ask).buffered(ASKED_AT_ONCE));
+        while let Some((tag, unit, found)) = asked.try_next().await? {
             let value = match spec.aggregate.as_str() {
                 "count" => Some(found.count as f64),
                 "min" => found.min,

@@ -374,9 +374,12 @@ impl Desk {
             "to": TimestampNs(run.to_ns).to_string(), "sequence": run.sequence, "totals": run.totals, "document": document,
             "created": TimestampNs(run.created_ns).to_string(), "as_of": run.as_of,
         });
+        self.pause(); // totals may have thousands of figures
         let stream = MessageKind::Batch.stream(&run.batch);
         self.pay(now);
+        self.pause();
         let mut message = Draft::new(EntryKind::Message, now, 0, stream, &body).named(&*run.id);
+        self.pause();
         // the message's offset is known before it is written: entries are appended end to end
         let mut probe = frame::Builder::new();
         let fits =
@@ -386,7 +389,9 @@ impl Desk {
             return Err(Refused::Limit);
         }
         run.offset = self.journal.end().0 + probe.bytes().len() as u64;
+        self.pause();
         let entry = Draft::new(EntryKind::Run, now, run.offset, format!("batch/{}", run.batch), &run).named(&*run.id);
+        self.pause();
         let mut drafts = vec![message, entry];
         drafts.extend(by.map(|by| {
             audit_draft(&AuditLine {
