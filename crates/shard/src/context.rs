@@ -31,6 +31,8 @@ use crate::{
 
 /// A pause comes to nothing where less than this went by since the last look.
 const PIECE_NS_MIN: u64 = 5_000;
+/// A shorter time between two polls is what the runtime takes.
+const SLEEP_NS_MIN: u64 = 20_000;
 
 thread_local! {
     static CURRENT: RefCell<Option<ShardContext>> = const { RefCell::new(None) };
@@ -81,6 +83,9 @@ pub(crate) struct Inner {
     slice_began_ns: Cell<u64>,
     /// The lower-lane poll under way.
     slice: RefCell<Option<Slice>>,
+    /// When the thread was last seen at work, and how long it had nothing to do, all in all.
+    active_ns: Cell<u64>,
+    idle_ns: Cell<u64>,
     /// What each lane used up in the present duty cycle (S2).
     lane_spent_ns: [Cell<u64>; LANES],
     /// The tasks that wait for its next.
@@ -104,6 +109,8 @@ impl ShardContext {
                 sleeper: RefCell::default(),
                 slice_began_ns: Cell::new(0),
                 slice: RefCell::default(),
+                active_ns: Cell::new(0),
+                idle_ns: Cell::new(0),
                 lane_spent_ns: Default::default(),
                 lane_parking: Default::default(),
                 settings,
@@ -218,6 +225,24 @@ impl ShardContext {
         now_ns
     }
 
+    /// The thread is at work until now.
+    pub(crate) fn rests(&self, now_ns: u64) {
+        self.inner.active_ns.set(now_ns);
+    }
+
+    /// The thread is at work again; a short pause went into changing over, a longer one is a sleep.
+    pub(crate) fn is_back(&self, now_ns: u64) {
+        let paused_ns = now_ns.saturating_sub(self.inner.active_ns.replace(now_ns));
+        if paused_ns >= SLEEP_NS_MIN {
+            self.inner.idle_ns.set(self.inner.idle_ns.get().saturating_add(paused_ns));
+        }
+    }
+
+    /// How long the thread had nothing to do, since it was started.
+    pub(crate) fn idle_ns(&self) -> u64 {
+        self.inner.idle_ns.get()
+    }
+
     /// A lower-lane poll begins.
     pub(crate) fn begin_poll(&self, meter: &Rc<StageMeter>, now_ns: u64) {
         self.inner.slice_began_ns.set(now_ns);
@@ -227,7 +252,9 @@ impl ShardContext {
     /// It has ended.
     pub(crate) fn end_poll(&self, lane: Lane) {
         let Some(mut slice) = self.inner.slice.take() else { return };
-        self.end_piece(&mut slice, SystemClock.monotonic_ns());
+        let now_ns = SystemClock.monotonic_ns();
+        self.end_piece(&mut slice, now_ns);
+        self.rests(now_ns);
         let spent = &self.inner.lane_spent_ns[lane as usize];
         spent.set(spent.get().saturating_add(slice.spent_ns()));
     }

@@ -218,7 +218,8 @@ impl Cycle {
     /// Lies until something happens; answers for how long.
     async fn lie(&mut self) -> u64 {
         let inner = Rc::clone(&self.context.inner);
-        let (from_ns, spent_ns) = (SystemClock.monotonic_ns(), self.context.spent_ns());
+        let (from_ns, idle_ns) = (SystemClock.monotonic_ns(), self.context.idle_ns());
+        self.context.rests(from_ns);
         self.sleeps += 1;
         let until_ns = self.alarm_ns(from_ns);
         self.timer.set(until_ns);
@@ -228,11 +229,12 @@ impl Cycle {
         inner.alarms.asleep_until(0);
         inner.stages.slept();
         self.worked_ns = SystemClock.monotonic_ns();
+        self.context.is_back(self.worked_ns);
         let lay_ns = self.worked_ns.saturating_sub(from_ns);
-        // Tasks ran meanwhile: only the rest was the helper's.
-        let ran_ns = self.context.spent_ns().saturating_sub(spent_ns);
-        self.debt.pay(lay_ns.saturating_sub(ran_ns));
-        inner.leisure.borrow_mut().count(self.worked_ns, ran_ns);
+        // Tasks ran meanwhile, and the runtime let them: only the rest was the helper's.
+        let slept_ns = self.context.idle_ns().saturating_sub(idle_ns);
+        self.debt.pay(slept_ns);
+        inner.leisure.borrow_mut().count(self.worked_ns, lay_ns.saturating_sub(slept_ns));
         lay_ns
     }
 

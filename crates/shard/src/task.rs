@@ -41,6 +41,7 @@ impl<F: Future> Future for Measured<F> {
             return Poll::Pending;
         }
         let mut now_ns = SystemClock.monotonic_ns();
+        shard.is_back(now_ns);
         if self.lane != Lane::Telemetry {
             now_ns = shard.look_between(now_ns);
         }
